@@ -1,0 +1,1 @@
+"""The host agent: attaches containers, programs the kernel, drives the BGP speaker."""

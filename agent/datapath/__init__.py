@@ -1,0 +1,1 @@
+"""How packets leave a container and a host: netlink, nothing else."""

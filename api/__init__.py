@@ -1,0 +1,1 @@
+"""netmaster and netctl: REST, gRPC, the store."""

@@ -1,0 +1,1 @@
+"""netmaster's REST API."""

@@ -1,0 +1,1 @@
+"""The durable state: etcd, SQLite or memory behind one interface."""

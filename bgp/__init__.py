@@ -1,0 +1,1 @@
+"""ExaBGP as a process: configuration, commands, events, supervision."""

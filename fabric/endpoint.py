@@ -1,0 +1,67 @@
+"""An endpoint: one container interface with its addresses, and the requests that make and end it."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from netfabric.fabric.prefix import Address, Prefix, host_prefix
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EndpointKey:
+    """What makes a request the same request again: container id and interface name."""
+
+    container: str
+    interface: str
+
+    def __str__(self) -> str:
+        return f"{self.container}/{self.interface}"
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRequest:
+    """What an engine asks for, already read and checked for form."""
+
+    key: EndpointKey
+    namespace: str
+    """A path to the network namespace."""
+    tenant: str = "default"
+    network: str = ""
+    group: str = ""
+    addresses: tuple[Address, ...] = ()
+    """Requested addresses, one a family at most."""
+    mac: str = ""
+    name: str = ""
+    """The container's or pod's name, for people and DNS."""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An attached container interface. Everything needed to build its datapath again is here."""
+
+    key: EndpointKey
+    host: str
+    tenant: str
+    network: str
+    group: str
+    namespace: str
+    link: str
+    """The host end's device name: `nf` and 12 hexadecimal digits of the key's hash."""
+    mac: str
+    """The container end's."""
+    addresses: tuple[Address, ...]
+    """One a family at most, IPv4 first."""
+    name: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    mtu: int = 1500
+    sequence: int = 0
+    """Kept in the store; of two places for one address the higher wins."""
+
+    @property
+    def prefixes(self) -> tuple[Prefix, ...]:
+        """Return the /32 and /128."""
+        return tuple(host_prefix(a) for a in self.addresses)
+
+    def moved(self, sequence: int) -> Self:
+        """Return the same endpoint with another sequence number."""
+        return replace(self, sequence=sequence)

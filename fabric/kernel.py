@@ -1,0 +1,101 @@
+"""What we want in a host's kernel, and what is there: values that name the same things on both sides.
+
+Everything of ours carries a mark: routes and nexthop objects the protocol number `PROTOCOL`,
+links the name prefix `LINK_PREFIX`. What has no mark is foreign, and is never in a `KernelState`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from netfabric.fabric.prefix import Address, Prefix
+
+PROTOCOL = 200
+LINK_PREFIX = "nf"
+MAIN_TABLE = 254
+NEXTHOP_BASE = 0x4E460000
+"""Our nexthop ids lie in [NEXTHOP_BASE, NEXTHOP_BASE + 0xFFFF]."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointLink:
+    """The host's side of an endpoint: device, permanent neighbours and host routes go and come with it.
+
+    One value for all of it, since one repair (`attach` again) mends whichever part is missing.
+    """
+
+    name: str
+    mac: str
+    addresses: tuple[Address, ...]
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nexthop:
+    """A nexthop object: a gateway on a link."""
+
+    id: int
+    gateway: Address
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class NexthopGroup:
+    """A nexthop object that spreads flows over others (ECMP, equal weights)."""
+
+    id: int
+    members: tuple[int, ...]
+    """Ids of `Nexthop`s, ascending, at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRoute:
+    """A route of ours that is not an endpoint's: towards the fabric, or an aggregate's unreachable rest."""
+
+    prefix: Prefix
+    kind: Literal["unicast", "unreachable"] = "unicast"
+    nexthop: int = 0
+    """Id of a Nexthop or NexthopGroup; 0 with `unreachable`."""
+    table: int = MAIN_TABLE
+
+
+KernelObject: TypeAlias = EndpointLink | Nexthop | NexthopGroup | KernelRoute
+KernelKey: TypeAlias = tuple[str, str]
+"""(kind, identity): ("link", "nf0123456789ab"), ("nexthop", "7"), ("group", "9"), ("route", "254 10.0.0.0/8")."""
+
+
+def key_of(thing: KernelObject) -> KernelKey:
+    """Return what makes two values the same kernel object in two states."""
+    match thing:
+        case EndpointLink(name=name):
+            return ("link", name)
+        case Nexthop(id=number):
+            return ("nexthop", str(number))
+        case NexthopGroup(id=number):
+            return ("group", str(number))
+        case KernelRoute(prefix=prefix, table=table):
+            return ("route", f"{table} {prefix}")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelState:
+    """Everything of ours in one namespace's kernel, desired or observed."""
+
+    objects: Mapping[KernelKey, KernelObject] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One step of a plan: put this object there (create or replace), or remove it."""
+
+    action: Literal["put", "remove"]
+    thing: KernelObject
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """An address of the host on a link that is not ours: how a next hop's link is found."""
+
+    link: str
+    address: Address
+    subnet: Prefix

@@ -1,0 +1,216 @@
+"""What an agent and a netmaster say to each other: `proto/fabric.proto` as values of the model."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from netfabric.fabric.endpoint import Endpoint, EndpointKey
+from netfabric.fabric.network import Network
+from netfabric.fabric.peer import Peer, SessionState, Speaker
+from netfabric.fabric.prefix import Address, Family, Prefix
+from netfabric.fabric.route import LearnedRoute
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A point in the fabric's history: the store's identity and its revision. Resumable at any netmaster."""
+
+    epoch: str = ""
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBlock:
+    """A block of a network that a host holds."""
+
+    network: str
+    prefix: Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLoan:
+    """A single address that a host (`borrower`) has of another host's block."""
+
+    id: str
+    network: str
+    block: Prefix
+    owner: str
+    borrower: str
+    address: Address | None = None
+    """None until the owner has chosen it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """A BGP session as its host sees it."""
+
+    peer: str
+    """The peer's key."""
+    address: Address
+    asn: int
+    state: SessionState
+    since: float
+    """Seconds since the epoch."""
+    received: int = 0
+    """Prefixes in Adj-RIB-In, after the import filter."""
+    advertised: int = 0
+    reason: str = ""
+    """Why it is down; empty when established."""
+    prefixes: tuple[Prefix, ...] = ()
+    """The received prefixes, the first thousand of them."""
+
+
+# agent → netmaster
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First message of an agent. `endpoints` and `blocks` are all that it has; `seen` is where to resume."""
+
+    host: str
+    software: str
+    address: str
+    seen: Version = Version()
+    blocks: tuple[HeldBlock, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    features: tuple[str, ...] = ()
+    """Kernel features present: "vxlan", "8021q", "nexthop", …"""
+    fresh: bool = False
+    """The journal was lost: `blocks` and `endpoints` are no proof of absence."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsChanged:
+    """Endpoints that came up or are gone on the agent's host."""
+
+    up: tuple[Endpoint, ...] = ()
+    down: tuple[EndpointKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesLearned:
+    """Best routes learned over BGP; `full` replaces all that was said before."""
+
+    full: bool
+    routes: tuple[LearnedRoute, ...] = ()
+    withdrawn: tuple[Prefix, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsChanged:
+    """All BGP sessions of the host, always complete."""
+
+    sessions: tuple[SessionStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockWanted:
+    """A network needs addresses here; `address` where a particular one was asked for."""
+
+    network: str
+    family: Family
+    address: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockReturned:
+    """The host gives back a block in which nothing is used, cooling or lent."""
+
+    network: str
+    prefix: Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class LendAnswered:
+    """The owner's answer to LendAsked: the address it gave up, or None where it has none to give."""
+
+    loan: str
+    address: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoanReturned:
+    """The borrower no longer uses the address (and it has cooled down)."""
+
+    loan: str
+
+
+AgentMessage: TypeAlias = (
+    Hello
+    | EndpointsChanged
+    | RoutesLearned
+    | SessionsChanged
+    | BlockWanted
+    | BlockReturned
+    | LendAnswered
+    | LoanReturned
+)
+
+
+# netmaster → agent
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """First answer: what the store holds of this host. An agent that lost its journal rebuilds from it."""
+
+    blocks: tuple[HeldBlock, ...]
+    loans: tuple[HeldLoan, ...]
+    """Both those it borrowed and those it lent."""
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IntentChanged:
+    """Intent that this host needs. `full` replaces everything; else a delta, applied on `seen`."""
+
+    version: Version
+    full: bool
+    networks: tuple[Network, ...] = ()
+    networks_gone: tuple[str, ...] = ()
+    speaker: Speaker | None = None
+    """None: unchanged in a delta; no BGP on this host in a full one."""
+    speaker_gone: bool = False
+    peers: tuple[Peer, ...] = ()
+    peers_gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAnswered:
+    """Answer to BlockWanted: a block, or a loan, or the reason why neither."""
+
+    network: str
+    family: Family
+    block: Prefix | None = None
+    loan: HeldLoan | None = None
+    error: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LendAsked:
+    """Another host needs an address of a block of yours: `wanted`, or any where that is None."""
+
+    loan: str
+    network: str
+    block: Prefix
+    wanted: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoanEnded:
+    """The borrower gave the address back: the owner may use it again."""
+
+    loan: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsAnswered:
+    """Which reported endpoints are stored (with their sequence), and which were refused, and why."""
+
+    stored: tuple[tuple[EndpointKey, int], ...] = ()
+    refused: tuple[tuple[EndpointKey, str], ...] = ()
+
+
+MasterMessage: TypeAlias = (
+    Welcome | IntentChanged | BlockAnswered | LendAsked | LoanEnded | EndpointsAnswered
+)

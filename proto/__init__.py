@@ -1,0 +1,1 @@
+"""The public gRPC interface and the codec between messages and model."""

@@ -1,0 +1,1 @@
+"""netlab: the whole fabric in network namespaces."""
