@@ -1,0 +1,188 @@
+"""netctl policy and netprofile: who may talk to whom, and how much."""
+
+from typing import Any
+
+import click
+
+from netfabric.api.netctl import output
+from netfabric.api.netctl.client import Netmaster
+from netfabric.api.netctl.kind import Kind, Words, filled, form_options, tenant_option
+from netfabric.fabric.errors import InvalidError
+
+POLICY = Kind(
+    "policies",
+    "policys",
+    "policyName",
+    [("Tenant", "tenantName"), ("Policy", "policyName")],
+    lambda tenant, name: f"Deleting policy {tenant}:{name}",
+)
+NETPROFILE = Kind(
+    "netprofiles",
+    "netprofiles",
+    "profileName",
+    [
+        ("Name", "profileName"),
+        ("Tenant", "tenantName"),
+        ("Bandwidth", "bandwidth"),
+        ("DSCP", lambda item: item.get("DSCP", 0)),
+        ("burst size", lambda item: item.get("burst", 0)),
+    ],
+    lambda tenant, name: f"Deleting netprofile {tenant}:{name}",
+)
+INCOMING: list[output.Column] = [
+    ("Rule", "ruleId"),
+    ("Priority", "priority"),
+    ("From EndpointGroup", "fromEndpointGroup"),
+    ("From Network", "fromNetwork"),
+    ("From IpAddress", "fromIpAddress"),
+    ("To IpAddress", "toIpAddress"),
+    ("Protocol", "protocol"),
+    ("Port", lambda rule: rule.get("port", 0)),
+    ("Action", "action"),
+]
+OUTGOING: list[output.Column] = [
+    ("Rule", "ruleId"),
+    ("Priority", "priority"),
+    ("To EndpointGroup", "toEndpointGroup"),
+    ("To Network", "toNetwork"),
+    ("To IpAddress", "toIpAddress"),
+    ("Protocol", "protocol"),
+    ("Port", lambda rule: rule.get("port", 0)),
+    ("Action", "action"),
+]
+
+
+@click.group(cls=Words)
+def policy() -> None:
+    """Rules between groups."""
+
+
+@click.group(cls=Words)
+def netprofile() -> None:
+    """Bandwidth and DSCP of groups."""
+
+
+POLICY.add_to(policy)
+NETPROFILE.add_to(netprofile)
+
+
+@policy.command("create")
+@click.argument("name")
+@tenant_option
+@click.pass_obj
+def policy_create(netmaster: Netmaster, name: str, tenant: str) -> None:
+    """Create a policy."""
+    click.echo(f"Creating policy {tenant}:{name}")
+    body = {"tenantName": tenant, "policyName": name}
+    netmaster.put("policies", f"{tenant}:{name}", body)
+
+
+@policy.command("rule-add")
+@click.argument("policy_name", metavar="POLICY")
+@click.argument("rule")
+@tenant_option
+@click.option(
+    "--priority", "-p", type=int, default=1, show_default=True, help="1 to 100; higher wins."
+)
+@click.option("--direction", "-d", default="in", show_default=True, help="in or out.")
+@click.option("--from-group", "-g", default="", help="Incoming: the sender's group.")
+@click.option("--to-group", "-e", default="", help="Outgoing: the receiver's group.")
+@click.option("--from-network", "-n", default="", help="Incoming: the sender's network.")
+@click.option("--to-network", "-o", default="", help="Outgoing: the receiver's network.")
+@click.option("--from-ip-address", "-i", default="", help="Incoming: address or prefix.")
+@click.option("--to-ip-address", "-s", default="", help="Outgoing: address or prefix.")
+@click.option("--protocol", "-l", default="", help="tcp, udp, icmp or a number.")
+@click.option("--port", "-P", type=int, default=0, help="Destination port.")
+@click.option("--action", "-j", default="allow", show_default=True, help="allow or deny.")
+@click.pass_obj
+def rule_add(
+    netmaster: Netmaster, /, policy_name: str, rule: str, tenant: str, **given: Any
+) -> None:
+    """Add a rule to a policy."""
+    check_direction(given)
+    body = filled(
+        tenantName=tenant,
+        policyName=policy_name,
+        ruleId=rule,
+        priority=given["priority"],
+        direction=given["direction"],
+        fromEndpointGroup=given["from_group"],
+        toEndpointGroup=given["to_group"],
+        fromNetwork=given["from_network"],
+        toNetwork=given["to_network"],
+        fromIpAddress=given["from_ip_address"],
+        toIpAddress=given["to_ip_address"],
+        protocol=given["protocol"],
+        port=given["port"],
+        action=given["action"],
+    )
+    netmaster.put("rules", f"{tenant}:{policy_name}:{rule}", body)
+
+
+def check_direction(given: dict[str, Any]) -> None:
+    """Refuse, before anything is sent, what makes no sense in a rule's direction."""
+    wrong = {
+        "in": ("to_group", "to_network"),
+        "out": ("from_group", "from_network", "from_ip_address"),
+    }
+    words = {"in": "incoming", "out": "outgoing"}
+    direction = given["direction"]
+    if direction not in wrong:
+        raise InvalidError(f"Unknown direction {direction}", "say in or out")
+    for option in wrong[direction]:
+        if given[option]:
+            raise InvalidError(
+                f"Cant specify {option.replace('_', '-')} for {words[direction]} rule"
+            )
+
+
+@policy.command("rule-rm")
+@click.argument("policy_name", metavar="POLICY")
+@click.argument("rule")
+@tenant_option
+@click.pass_obj
+def rule_rm(netmaster: Netmaster, policy_name: str, rule: str, tenant: str) -> None:
+    """Remove a rule."""
+    netmaster.delete("rules", f"{tenant}:{policy_name}:{rule}")
+
+
+@policy.command("rule-ls")
+@click.argument("policy_name", metavar="POLICY")
+@tenant_option
+@click.option("--quiet", "-q", is_flag=True, help="Rule ids only.")
+@form_options
+@click.pass_obj
+def rule_ls(netmaster: Netmaster, policy_name: str, tenant: str, quiet: bool, form: str) -> None:
+    """List a policy's rules by priority."""
+    netmaster.get(f"/api/v2/policies/{tenant}:{policy_name}")
+    rules = [
+        rule
+        for rule in netmaster.items("rules")
+        if (rule.get("tenantName"), rule.get("policyName")) == (tenant, policy_name)
+    ]
+    rules.sort(key=lambda rule: int(rule.get("priority", 1)))
+    if quiet or form != "table":
+        output.show(rules, INCOMING, form, "ruleId", quiet)
+        return
+    for heading, direction, columns in (
+        ("Incoming Rules:", "in", INCOMING),
+        ("Outgoing Rules:", "out", OUTGOING),
+    ):
+        click.echo(heading)
+        output.show([rule for rule in rules if rule.get("direction") == direction], columns, form)
+
+
+@netprofile.command("create")
+@click.argument("name")
+@tenant_option
+@click.option("--bandwidth", "-b", default="", help="Such as 10mbps or 2Gb.")
+@click.option("--dscp", "-d", type=int, default=0, help="0 to 63.")
+@click.option("--burst", "-s", type=int, default=0, help="Kilobytes.")
+@click.pass_obj
+def netprofile_create(
+    netmaster: Netmaster, name: str, tenant: str, bandwidth: str, dscp: int, burst: int
+) -> None:
+    """Create a profile, or change it."""
+    click.echo(f"Creating netprofile {tenant}:{name}")
+    body = filled(tenantName=tenant, profileName=name, bandwidth=bandwidth, DSCP=dscp, burst=burst)
+    netmaster.put("netprofiles", f"{tenant}:{name}", body)
