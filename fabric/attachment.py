@@ -1,0 +1,87 @@
+"""One container interface on its way up and down: its phases, and who waits for it."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from hashlib import sha256
+
+from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
+from netfabric.fabric.kernel import LINK_PREFIX
+from netfabric.fabric.prefix import Address, Prefix
+
+
+class Phase(Enum):
+    """Where an attachment stands. Down from UP, never back up."""
+
+    WAITING = "waiting for an address"
+    BUILDING = "being built"
+    CONFIRMING = "waiting for the fabric"
+    UP = "up"
+    WITHDRAWING = "being withdrawn"
+    DRAINING = "draining"
+    DETACHING = "being detached"
+    CLOSING = "being written off"
+
+
+LEAVING = {Phase.WITHDRAWING, Phase.DRAINING, Phase.DETACHING, Phase.CLOSING}
+
+
+@dataclass(slots=True)
+class Attachment:
+    """An endpoint with its phase. `endpoint` is None only while it waits for an address."""
+
+    key: EndpointKey
+    phase: Phase
+    request: AttachRequest | None = None
+    endpoint: Endpoint | None = None
+    taken: list[Address] = field(default_factory=list)
+    """Addresses that it has while it waits for the rest."""
+    deadline: float = 0.0
+    attaching: set[int] = field(default_factory=set)
+    """Tokens of ADDs to answer."""
+    detaching: set[int] = field(default_factory=set)
+    """Tokens of DELs to answer."""
+    record: int = 0
+    """Id of the journal write that is awaited."""
+    recorded: bool = False
+    attached: bool = False
+    cancelled: bool = False
+    unsent: set[tuple[str, Prefix]] = field(default_factory=set)
+    """(peer, prefix) of UPDATEs that have not left yet."""
+    refused: bool = False
+    """netmaster does not let this host announce it."""
+
+    @property
+    def network(self) -> str:
+        """Return the network's key."""
+        where = self.endpoint or self.request
+        assert where is not None
+        return f"{where.tenant}:{where.network}"
+
+
+def link_name(key: EndpointKey) -> str:
+    """Return the host end's device name: at most 15 characters, the same for the same key."""
+    return LINK_PREFIX + sha256(str(key).encode()).hexdigest()[:12]
+
+
+def mac_of(key: EndpointKey, addresses: tuple[Address, ...]) -> str:
+    """Return the container's MAC: 02:02 and the IPv4 octets as in Contiv, else of the key's hash."""
+    first = next((a for a in addresses if a.version == 4), None)
+    octets = first.packed if first else sha256(str(key).encode()).digest()[:4]
+    return ":".join(f"{octet:02x}" for octet in (2, 2, *octets))
+
+
+def endpoint_of(request: AttachRequest, host: str, addresses: tuple[Address, ...]) -> Endpoint:
+    """Return the endpoint that a request becomes with these addresses."""
+    return Endpoint(
+        key=request.key,
+        host=host,
+        tenant=request.tenant,
+        network=request.network,
+        group=request.group,
+        namespace=request.namespace,
+        link=link_name(request.key),
+        mac=request.mac or mac_of(request.key, addresses),
+        addresses=addresses,
+        name=request.name,
+        labels=request.labels,
+    )

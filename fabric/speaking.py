@@ -1,0 +1,178 @@
+"""A host's BGP: its peers, what it offers them, what they said, and the state of each session."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from netfabric.fabric.effects import (
+    Announce,
+    ConfigureSpeaker,
+    Effect,
+    EndReplay,
+    TearDown,
+    Tell,
+    Warn,
+    Withdraw,
+)
+from netfabric.fabric.events import HostSettings, PathsReceived
+from netfabric.fabric.peer import Peer, Speaker
+from netfabric.fabric.prefix import Family, Prefix, family_of
+from netfabric.fabric.rib import Rib
+from netfabric.fabric.route import Announcement, LearnedRoute
+from netfabric.fabric.session import RoutesLearned, SessionsChanged, SessionStatus
+
+SHOWN_PREFIXES = 1000
+
+
+@dataclass(slots=True)
+class Speaking:
+    """Sessions, announcements and the RIB."""
+
+    settings: HostSettings
+    out: list[Effect]
+    speaker: Speaker | None = None
+    peers: dict[str, Peer] = field(default_factory=dict)
+    offered: dict[Prefix, Announcement] = field(default_factory=dict)
+    rib: Rib = field(default_factory=Rib)
+    up: set[str] = field(default_factory=set)
+    ended: set[tuple[str, Family]] = field(default_factory=set)
+    """Peers and families whose End-of-RIB has come since start."""
+    failed: set[str] = field(default_factory=set)
+    """Peers that were seen to be down since start."""
+    sessions: dict[str, SessionStatus] = field(default_factory=dict)
+    replayed: bool = False
+    counts_changed: bool = False
+    _told: int = 0
+    _told_at: float = 0.0
+
+    def configure(self, speaker: Speaker | None, peers: dict[str, Peer], now: float) -> set[Prefix]:
+        """Follow the intent; return the prefixes whose best paths changed because a peer went away."""
+        if (speaker, peers) == (self.speaker, self.peers) and self.replayed:
+            return set()
+        changed: set[Prefix] = set()
+        for gone in self.peers.keys() - peers.keys():
+            changed |= self.rib.forget(gone)
+            self.up.discard(gone)
+            self.sessions.pop(gone, None)
+        for key in peers.keys() - self.sessions.keys():
+            peer = peers[key]
+            self.sessions[key] = SessionStatus(key, peer.address, peer.asn, "idle", now)
+        self.speaker, self.peers = speaker, dict(peers)
+        self.rib.own_asn = speaker.asn if speaker else 0
+        self.out.append(ConfigureSpeaker(speaker, tuple(peers.values())))
+        self.tell_sessions()
+        return changed
+
+    def replay(self) -> None:
+        """Say once, after start, that everything offered has been announced."""
+        if not self.replayed:
+            self.replayed = True
+            self.out.append(EndReplay())
+
+    def offer(self, announcements: Iterable[Announcement]) -> None:
+        """Announce what is not offered yet."""
+        new = tuple(a for a in announcements if self.offered.get(a.prefix) != a)
+        if new:
+            self.offered.update((a.prefix, a) for a in new)
+            self.out.append(Announce(new))
+
+    def retract(self, prefixes: Iterable[Prefix]) -> None:
+        """Withdraw what is offered, with the attributes it was announced with."""
+        gone = tuple(a for p in prefixes if (a := self.offered.pop(p, None)) is not None)
+        if gone:
+            self.out.append(Withdraw(gone))
+
+    def listeners(self, prefix: Prefix) -> set[str]:
+        """Return the established peers that carry a prefix's family."""
+        family = family_of(prefix)
+        return {key for key in self.up if family in self.peers[key].carried}
+
+    def peer_up(self, key: str, now: float) -> None:
+        """A session is established."""
+        if peer := self.peers.get(key):
+            self.up.add(key)
+            self.sessions[key] = SessionStatus(key, peer.address, peer.asn, "established", now)
+            self.out.append(Warn(f"peer {key}", ""))
+            self.tell_sessions()
+
+    def peer_down(self, key: str, reason: str, now: float) -> set[Prefix]:
+        """A session ended or an attempt failed; return the prefixes whose best paths changed."""
+        if key not in self.peers:
+            return set()
+        was_up = key in self.up
+        self.up.discard(key)
+        self.failed.add(key)
+        old = self.sessions[key]
+        if was_up or old.reason != reason:
+            since = now if was_up else old.since
+            self.sessions[key] = replace(
+                old, state="active", since=since, reason=reason, received=0, prefixes=()
+            )
+            self.out.append(Warn(f"peer {key}", reason))
+            self.tell_sessions()
+        return self.rib.forget(key)
+
+    def received(self, event: PathsReceived) -> set[Prefix]:
+        """Take an UPDATE; return the prefixes whose best paths changed."""
+        peer = self.peers.get(event.peer)
+        if peer is None:
+            return set()
+        changed = self.rib.receive(
+            peer, event.attributes, event.announced, event.withdrawn, self.offered
+        )
+        self.counts_changed = True
+        if self.rib.count(event.peer) > peer.imports.max_prefixes:
+            self.out += [
+                TearDown(event.peer, 1),
+                Warn(
+                    f"peer {event.peer}",
+                    f"sent more than {peer.imports.max_prefixes} prefixes: filter at the switch, "
+                    "or raise the peer's maxPrefixes",
+                ),
+            ]
+        return changed
+
+    def tell_routes(self, changed: set[Prefix]) -> None:
+        """Report changed best routes to netmaster."""
+        best = self.rib.local
+        routes = tuple(self._learned(p) for p in changed if p in best)
+        withdrawn = tuple(p for p in changed if p not in best)
+        if routes or withdrawn:
+            self.out.append(Tell(RoutesLearned(False, routes, withdrawn)))
+
+    def tell_all(self) -> None:
+        """Report every best route and session: a new netmaster knows nothing."""
+        routes = tuple(self._learned(prefix) for prefix in self.rib.local)
+        self.out.append(Tell(RoutesLearned(True, routes)))
+        self.tell_sessions()
+
+    def _learned(self, prefix: Prefix) -> LearnedRoute:
+        paths = self.rib.local[prefix]
+        hops = tuple(dict.fromkeys(path.attributes.next_hop for path in paths))
+        return LearnedRoute(prefix, self.settings.host, hops, paths[0].attributes.as_path)
+
+    def tell_sessions(self) -> None:
+        """Report the state of all sessions, with fresh counts."""
+        self.counts_changed = False
+        for key, status in self.sessions.items():
+            held = self.rib.adjacent.get(key, {})
+            carried = self.peers[key].carried if key in self.peers else ()
+            advertised = sum(family_of(p) in carried for p in self.offered) if key in self.up else 0
+            shown = tuple(held)[:SHOWN_PREFIXES]
+            self.sessions[key] = replace(
+                status, received=len(held), advertised=advertised, prefixes=shown
+            )
+        self._told = len(self.offered)
+        self.out.append(Tell(SessionsChanged(tuple(self.sessions.values()))))
+
+    def tick_if_due(self, now: float) -> None:
+        """Report counts that changed, once a second at most."""
+        if now - self._told_at >= 1.0 and (self.counts_changed or self._told != len(self.offered)):
+            self._told_at = now
+            self.tell_sessions()
+
+    def settled(self) -> bool:
+        """Return whether every peer has said all it has, or is known to be down."""
+        return all(
+            key in self.failed or all((key, family) in self.ended for family in peer.carried)
+            for key, peer in self.peers.items()
+        )
