@@ -1,6 +1,7 @@
-"""The datapath's interface: how packets leave a container and a host."""
+"""The seam between the agent's loop and a kernel: what every datapath can do."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from netfabric.fabric.endpoint import Endpoint
@@ -8,49 +9,62 @@ from netfabric.fabric.errors import FabricError
 from netfabric.fabric.kernel import KernelKey, KernelState, Operation, Uplink
 from netfabric.fabric.prefix import Address
 
-GATEWAYS: tuple[str, str] = ("169.254.1.1", "fe80::1")
-"""The gateways of every container: link-local, permanent neighbours, never resolved."""
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `prepare` found and did."""
+
+    changed: tuple[str, ...]
+    """Kernel settings that it changed, as "net.ipv4.ip_forward: 0 -> 1"."""
+    features: tuple[str, ...]
+    """What this kernel was seen to do, sorted: names of `features.PROBES`."""
 
 
 class Datapath(Protocol):
-    """One way off the host. Every call is idempotent, short, and raises only fabric errors."""
+    """Calls block, for about a millisecond at most unless said otherwise, and may come from any thread."""
 
-    def prepare(self) -> tuple[str, ...]:
-        """Set what forwarding needs; return what was changed, in words. Raise KernelError."""
-        ...
+    def prepare(self) -> Prepared:
+        """Set the host up to forward, once at start (some 50 ms).
 
-    def features(self) -> tuple[str, ...]:
-        """Return the kernel features found by trying: "nexthop", "vxlan", "8021q", "vrf"."""
+        Raise KernelError where the kernel lacks what no host can do without.
+        """
         ...
 
     def attach(self, endpoint: Endpoint) -> None:
-        """Build an endpoint's datapath, or mend it.
+        """Build an endpoint's datapath, or mend what is there; doing it twice is doing it once.
 
-        Raises NamespaceGoneError, ConflictError (the interface name is taken) or KernelError; then
-        nothing half-made is left.
+        On failure nothing half-made stays. Raise NamespaceGoneError, ConflictError (the interface
+        name is taken in the container, or the address on the host), InvalidError or KernelError.
         """
         ...
 
     def detach(self, endpoint: Endpoint) -> None:
-        """Remove an endpoint's datapath; what is gone already is success."""
+        """End an endpoint's datapath; what is gone already is success. Name and address are free at once."""
         ...
 
     def check(self, endpoint: Endpoint) -> tuple[str, ...]:
-        """Return what is wrong with an endpoint on either side, in words."""
+        """Return what is wrong with an endpoint's datapath, on the host and in the container; () if nothing."""
         ...
 
     def apply(self, operations: Sequence[Operation]) -> tuple[tuple[KernelKey, FabricError], ...]:
-        """Carry out operations in order; return those that the kernel refused."""
+        """Carry operations out in order; return those that failed. One failure stops no other.
+
+        Puts create or replace; what is gone already is removed. 10,000 routes take under 100 ms.
+        """
         ...
 
     def observe(self) -> KernelState:
-        """Return everything of ours that is there."""
+        """Return everything of ours that is really there (30 ms at 500 endpoints, or at 10,000 routes)."""
         ...
 
     def uplinks(self) -> tuple[Uplink, ...]:
-        """Return the addresses of the host's other links that are up."""
+        """Return the addresses of the host's own links that are up."""
         ...
 
     def local_address_for(self, peer: Address) -> Address | None:
-        """Return the source address that the kernel would use towards a peer."""
+        """Return the source address with which the host reaches a peer, None where it has no route."""
+        ...
+
+    def close(self) -> None:
+        """Let go of sockets and threads; what was built stays and forwards."""
         ...

@@ -1,168 +1,189 @@
-"""A netlink socket in a namespace: many requests in one send, dumps, and errors by request."""
+"""A netlink socket: many requests in one send, errors by request, single answers, and dumps."""
 
-import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from errno import EEXIST, EOPNOTSUPP, EPERM
 
-from netfabric.agent.datapath.message import ACK, DUMP, NLMSG_DONE, NLMSG_ERROR, Message, messages
-from netfabric.fabric.errors import KernelError, NamespaceGoneError
+from netfabric.agent.datapath.message import (
+    ACK,
+    DUMP,
+    DUMP_INTERRUPTED,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    Message,
+    Received,
+    attributes,
+    messages,
+)
+from netfabric.fabric.errors import KernelError
 
-_CLONE_NEWNET = 0x40000000
-_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
+_SOL_NETLINK, _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK, _STRICT = 270, 1, 10, 11, 12
 _RCVBUFFORCE = 33
+_CAPPED, _ACK_TLVS, _ACK_TEXT = 0x100, 0x200, 1
+_BUFFER = 64 << 10
 CHUNK = 128 << 10
-TIMEOUT = 5.0
+"""Octets sent at once: within the default send buffer."""
+TIMEOUT = 5
 """Seconds after which a kernel that does not answer is an error; it answers in microseconds."""
-_libc = ctypes.CDLL(None, use_errno=True)
+_DUMP_ATTEMPTS = 5
 
 
-def setns(descriptor: int) -> None:
-    """Move the calling thread into the network namespace of an open file; raise OSError."""
-    if _libc.setns(descriptor, _CLONE_NEWNET):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The kernel's no to one request."""
 
+    number: int
+    """errno."""
+    words: str = ""
+    """The extended acknowledgement's text, where the kernel gave one."""
 
-def open_namespace(path: str | Path) -> int:
-    """Return an open descriptor of a network namespace; raise NamespaceGoneError."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise NamespaceGoneError(
-            f"network namespace {path}: {error.strerror}",
-            "the container has ended; nothing is left to attach",
-        ) from None
-
-
-@contextmanager
-def inside(descriptor: int) -> Iterator[None]:
-    """Be in another network namespace with this thread. Never await inside."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            setns(descriptor)
-        except OSError as error:
-            raise NamespaceGoneError(
-                f"network namespace: {error.strerror}", "is the path a network namespace?"
-            ) from None
-        try:
-            yield
-        finally:
-            setns(home)
-    finally:
-        os.close(home)
+    def error(self, what: str) -> KernelError:
+        """Return it as an error about `what`."""
+        cause = os.strerror(self.number) + (f" ({self.words})" if self.words else "")
+        remedy = {
+            EPERM: "run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN",
+            EOPNOTSUPP: "this kernel lacks the feature: load its module or use another kernel",
+            EEXIST: "something else has it already",
+        }.get(self.number, "")
+        return KernelError(f"{what}: {cause}", remedy)
 
 
 class Netlink:
-    """One blocking rtnetlink socket. A call takes well under a millisecond, and never more than TIMEOUT."""
+    """One blocking rtnetlink socket in the namespace that the thread is in when it is opened.
+
+    A call takes well under a millisecond, unless somebody else holds the kernel's lock.
+    """
 
     def __init__(self) -> None:
-        """Open the socket in the namespace that the calling thread is in."""
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
         )
-        self._socket.settimeout(TIMEOUT)
         for option in (_CAP_ACK, _EXT_ACK, _STRICT):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        # The kernel's own timeout: Python's would cost a poll() for each call.
+        patience = struct.pack("ll", TIMEOUT, 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    @property
+    def port(self) -> int:
+        """Return the number by which notifications name this socket's changes."""
+        return int(self._socket.getsockname()[0])
+
+    def enlarge(self) -> None:
+        """Make room for the refusals of a whole chunk."""
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 16 << 20)
         except PermissionError:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._socket.bind((0, 0))
-        self._sequence = 0
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
-    def send(self, requests: Sequence[Message]) -> dict[int, tuple[int, str]]:
-        """Send requests in order; return the failures: position → (errno, the kernel's words).
+    def send(self, requests: Sequence[Message]) -> Mapping[int, Refusal]:
+        """Send requests in order; return what was refused, by position.
 
-        Only the last of a chunk asks for an acknowledgement: the kernel answers failures anyway, in order.
+        Only the last of a chunk asks for an acknowledgement: refusals come anyway, in order.
+        A refused request does not stop those after it.
         """
-        failures: dict[int, tuple[int, str]] = {}
+        refused: dict[int, Refusal] = {}
         start = 0
         while start < len(requests):
-            start = self._send_chunk(requests, start, failures)
-        return failures
+            end, size = start, 0
+            while end < len(requests) and size < CHUNK - 4096:
+                size += 16 + len(requests[end].body)
+                end += 1
+            self._send_chunk(requests[start:end], start, refused)
+            start = end
+        return refused
 
     def _send_chunk(
-        self, requests: Sequence[Message], start: int, failures: dict[int, tuple[int, str]]
-    ) -> int:
-        """Send as many as fit from `start` on; return the position after them."""
-        base, size, end = self._sequence + 1 - start, 0, start
-        while end < len(requests) and size < CHUNK:
-            size += 16 + len(requests[end].body)
-            end += 1
-        packed = [requests[i].pack(base + i) for i in range(start, end - 1)]
-        packed.append(requests[end - 1].pack(base + end - 1, ACK))
-        self._sequence = base + end - 1
+        self, requests: Sequence[Message], position: int, refused: dict[int, Refusal]
+    ) -> None:
+        first = self._sequence + 1
+        last = self._sequence = self._sequence + len(requests)
+        packed = [message.pack(first + i) for i, message in enumerate(requests[:-1])]
+        packed.append(requests[-1].pack(last, ACK))
         self._socket.send(b"".join(packed))
-        for position, number, words in self._acknowledgements(base, end - 1):
-            if number:
-                failures[position] = (number, words)
-        return end
+        for answer in self._answers():
+            if answer.kind != NLMSG_ERROR or not first <= answer.sequence <= last:
+                continue
+            if refusal := _refusal(answer):
+                refused[position + answer.sequence - first] = refusal
+            if answer.sequence == last:
+                return
 
-    def _acknowledgements(self, base: int, last: int) -> Iterator[tuple[int, int, str]]:
-        while True:
-            for kind, flags, sequence, body in messages(self._receive()):
-                if kind != NLMSG_ERROR or not base <= sequence <= base + last:
-                    continue  # an answer to something given up earlier
-                number = -struct.unpack_from("=i", body)[0]
-                yield sequence - base, number, _words(flags, body) if number else ""
-                if sequence == base + last:
-                    return
-
-    def _receive(self) -> bytes:
-        try:
-            return self._socket.recv(1 << 20)
-        except TimeoutError:
-            raise KernelError("netlink: the kernel does not answer", "see dmesg") from None
-
-    def dump(self, request: Message) -> Iterator[bytes]:
-        """Yield the bodies of everything that a dump request finds."""
-        self._sequence += 1
-        self._socket.send(request.pack(self._sequence, DUMP))
-        while True:
-            for kind, _, sequence, body in messages(self._receive()):
-                if sequence != self._sequence:
-                    continue
-                if kind == NLMSG_DONE:
-                    return
-                if kind == NLMSG_ERROR:
-                    self._raise_dump(body)
-                yield body
-
-    def _raise_dump(self, body: bytes) -> None:
-        number = -struct.unpack_from("=i", body)[0]
-        raise KernelError(f"netlink dump: {os.strerror(number)}", "is this kernel 5.3 or newer?")
-
-    def ask(self, request: Message) -> tuple[int, bytes]:
-        """Send one request that is answered by one message; return (errno, its body)."""
+    def ask(self, request: Message) -> bytes | Refusal:
+        """Send a request that is answered by one message; return its body."""
         self._sequence += 1
         self._socket.send(request.pack(self._sequence))
+        for answer in self._answers():
+            if answer.sequence == self._sequence:
+                if answer.kind == NLMSG_ERROR:
+                    return _refusal(answer) or Refusal(0)
+                return answer.body
+        raise AssertionError
+
+    def dump(self, request: Message) -> list[bytes]:
+        """Return the bodies of everything that a dump request finds; raise KernelError."""
+        for _ in range(_DUMP_ATTEMPTS):
+            found = self._dump_once(request)
+            if found is not None:
+                return found
+        raise KernelError("netlink: the kernel's state changes faster than it can be read")
+
+    def _dump_once(self, request: Message) -> list[bytes] | None:
+        """Return None where something changed in between."""
+        self._sequence += 1
+        self._socket.send(request.pack(self._sequence, DUMP))
+        found: list[bytes] = []
+        interrupted = 0
+        for answer in self._answers():
+            if answer.sequence != self._sequence:
+                continue
+            interrupted |= answer.flags & DUMP_INTERRUPTED
+            if answer.kind == NLMSG_DONE:
+                break
+            if answer.kind == NLMSG_ERROR:
+                raise (_refusal(answer) or Refusal(0)).error(f"netlink dump {request.kind}")
+            found.append(answer.body)
+        return None if interrupted else found
+
+    def _answers(self) -> Iterator[Received]:
         while True:
-            for kind, _, sequence, body in messages(self._receive()):
-                if sequence == self._sequence:
-                    failed = -struct.unpack_from("=i", body)[0] if kind == NLMSG_ERROR else 0
-                    return failed, body
+            try:
+                yield from messages(self._socket.recv(_BUFFER))
+            except OSError as error:
+                raise KernelError(
+                    f"netlink: no answer ({error.strerror})", "see the kernel's log"
+                ) from None
 
 
-def _words(flags: int, body: bytes) -> str:
-    """Return the extended acknowledgement's text, if the kernel gave one (NLM_F_ACK_TLVS)."""
-    if not flags & 0x200:
-        return ""
-    skip = 20 if flags & 0x100 else 4 + struct.unpack_from("=I", body, 4)[0]
-    data = body[skip:]
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        if kind == 1:
-            return data[4:length].rstrip(b"\0").decode(errors="replace")
-        if length < 4:
-            break
-        data = data[(length + 3) & ~3 :]
-    return ""
+def subscribe(groups: Sequence[int]) -> socket.socket:
+    """Return a socket that gets notifications of these multicast groups; it does not block."""
+    listener = socket.socket(
+        socket.AF_NETLINK,
+        socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+        socket.NETLINK_ROUTE,
+    )
+    listener.bind((0, 0))
+    for group in groups:
+        listener.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+    return listener
+
+
+def _refusal(answer: Received) -> Refusal | None:
+    """Return the errno and the words of an acknowledgement, None for a yes."""
+    number = -int(struct.unpack_from("=i", answer.body)[0])
+    if not number:
+        return None
+    words = b""
+    if answer.flags & _ACK_TLVS:
+        echoed = 16 if answer.flags & _CAPPED else struct.unpack_from("=I", answer.body, 4)[0]
+        words = attributes(answer.body, 4 + echoed).get(_ACK_TEXT, b"")
+    return Refusal(number, words.rstrip(b"\0").decode(errors="replace"))

@@ -1,0 +1,66 @@
+"""Address messages: a link's own addresses."""
+
+import struct
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from netfabric.agent.datapath.message import (
+    AF_UNSPEC,
+    CREATE,
+    REPLACE,
+    RTM_GETADDR,
+    RTM_NEWADDR,
+    Message,
+    attribute,
+    attributes,
+    family,
+    integer,
+)
+from netfabric.fabric.prefix import Address, Prefix
+
+_ADDRESS, _LOCAL, _FLAGS = 1, 2, 8
+_NO_DAD, _DAD_FAILED = 0x02, 0x08
+_FIXED = struct.Struct("=BBBBI")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAddress:
+    """An address on a link."""
+
+    index: int
+    address: Address
+    subnet: Prefix
+    """The other end's, on a point-to-point link."""
+    failed: bool
+    """Somebody else has it (RFC 4862, section 5.4.5)."""
+
+
+def put(index: int, address: Address) -> Message:
+    """Return the request for a /32 or /128, without duplicate address detection."""
+    body = _FIXED.pack(family(address), address.max_prefixlen, _NO_DAD, 0, index)
+    body += attribute(_LOCAL, address.packed) + attribute(_ADDRESS, address.packed)
+    return Message(RTM_NEWADDR, CREATE | REPLACE, body)
+
+
+def get_all(index: int = 0) -> Message:
+    """Return the dump request for all addresses, or one link's."""
+    return Message(RTM_GETADDR, 0, _FIXED.pack(AF_UNSPEC, 0, 0, 0, index))
+
+
+def parse(body: bytes) -> LinkAddress:
+    """Return the address that a message describes."""
+    _, length, low_flags, _, index = _FIXED.unpack_from(body)
+    found = attributes(body, 8)
+    other = found.get(_ADDRESS) or found[_LOCAL]
+    flags = integer(found.get(_FLAGS)) or low_flags
+    return LinkAddress(
+        index=index,
+        address=ip_address(found.get(_LOCAL) or other),
+        subnet=ip_network((other, length), strict=False),
+        failed=bool(flags & _DAD_FAILED),
+    )
+
+
+def index_of(body: bytes) -> int:
+    """Return the link's index."""
+    return int(_FIXED.unpack_from(body)[4])

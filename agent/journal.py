@@ -1,0 +1,223 @@
+"""The agent's memory on disk: a write-ahead SQLite file, one worker thread, commits shared by many writers."""
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import structlog
+
+from netfabric.fabric.effects import JournalChange
+from netfabric.fabric.endpoint import Endpoint
+from netfabric.fabric.errors import ConflictError, FabricError, KernelError
+from netfabric.fabric.events import JournalState
+from netfabric.fabric.session import HeldBlock, HeldLoan, IntentChanged
+from netfabric.fabric.stored import dump, load
+
+log = structlog.get_logger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS endpoint (key TEXT PRIMARY KEY, value TEXT NOT NULL, detaching INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS block (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS loan (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS cooling (address TEXT PRIMARY KEY, until REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS intent (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    change: JournalChange
+    done: Future[None]
+
+
+class Journal:
+    """Durable changes, in order. `open` before anything else; `record` from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._lock: int | None = None
+        self._database: sqlite3.Connection | None = None
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+
+    def open(self) -> JournalState | None:
+        """Take the file; return what it holds, or None where it was absent or unreadable.
+
+        An unreadable file is set aside, never deleted. Raises ConflictError where another agent has it.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        existed = self._path.exists()
+        try:
+            self._connect()
+            state = self._load() if existed else None
+        except (sqlite3.DatabaseError, ValueError, KeyError, FabricError) as error:
+            state = None
+            self._set_aside(error)
+            self._connect()
+        self._thread.start()
+        return state
+
+    def _take_lock(self) -> None:
+        path = self._path.with_suffix(".lock")
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(self._lock, 32).decode().strip()
+            raise ConflictError(
+                f"journal {self._path}: in use by process {owner or 'unknown'}",
+                "one agent a host; give another --state-dir to run a second one",
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _connect(self) -> None:
+        database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(_SCHEMA)
+        self._path.chmod(0o600)
+        self._database = database
+
+    def _set_aside(self, error: Exception) -> None:
+        if self._database is not None:
+            self._database.close()
+        aside = self._path.with_name(f"{self._path.name}.bad-{int(time.time())}")
+        self._path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        log.warning(
+            "the journal is unreadable; it will be rebuilt from netmaster and the kernel",
+            kept=str(aside),
+            error=str(error),
+        )
+
+    def _load(self) -> JournalState:
+        assert self._database is not None
+        rows = self._database.execute("SELECT value, detaching FROM endpoint").fetchall()
+        endpoints = [(load(Endpoint, value), leaving) for value, leaving in rows]
+        intent = self._database.execute("SELECT value FROM intent").fetchone()
+        return JournalState(
+            endpoints=tuple(endpoint for endpoint, _ in endpoints),
+            detaching=frozenset(endpoint.key for endpoint, leaving in endpoints if leaving),
+            blocks=tuple(load(HeldBlock, v) for v in self._values("block")),
+            loans=tuple(load(HeldLoan, v) for v in self._values("loan")),
+            cooling=tuple(
+                (ip_address(address), until)
+                for address, until in self._database.execute("SELECT address, until FROM cooling")
+            ),
+            intent=load(IntentChanged, intent[0]) if intent else None,
+        )
+
+    def _values(self, table: str) -> list[str]:
+        assert self._database is not None
+        return [row[0] for row in self._database.execute(f"SELECT value FROM {table}")]
+
+    def record(self, change: JournalChange) -> Future[None]:
+        """Write a change; the future ends when it is on disk, or with KernelError."""
+        done: Future[None] = Future()
+        self._queue.put(_Write(change, done))
+        return done
+
+    def close(self) -> None:
+        """Finish what was recorded and let go of the file."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        if self._database is not None:
+            self._database.close()
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def _work(self) -> None:
+        """Commit whatever has gathered, together: one fsync for all of it."""
+        while (first := self._queue.get()) is not None:
+            batch: list[_Write] = [first]
+            ended = False
+            while not self._queue.empty():
+                more = self._queue.get()
+                if more is None:
+                    ended = True
+                    break
+                batch.append(more)
+            self._commit(batch)
+            if ended:
+                return
+
+    def _commit(self, batch: list[_Write]) -> None:
+        assert self._database is not None
+        error: FabricError | None = None
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            for write in batch:
+                self._apply(self._database, write.change)
+            self._database.execute("COMMIT")
+        except sqlite3.Error as reason:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            error = KernelError(
+                f"journal {self._path}: {reason}", "free space on its disk, or see dmesg"
+            )
+        for write in batch:
+            if error is None:
+                write.done.set_result(None)
+            else:
+                write.done.set_exception(error)
+
+    @staticmethod
+    def _apply(database: sqlite3.Connection, change: JournalChange) -> None:
+        def put(table: str, key: str, value: str) -> None:
+            database.execute(
+                f"INSERT OR REPLACE INTO {table} (key, value) VALUES (?, ?)", (key, value)
+            )
+
+        if change.endpoint is not None:
+            text = dump(change.endpoint)
+            row = (str(change.endpoint.key), text)
+            database.execute("INSERT OR REPLACE INTO endpoint VALUES (?, ?, 0)", row)
+        if change.detaching is not None:
+            row_key = (str(change.detaching),)
+            database.execute("UPDATE endpoint SET detaching = 1 WHERE key = ?", row_key)
+        if change.gone is not None:
+            database.execute("DELETE FROM endpoint WHERE key = ?", (str(change.gone),))
+        for address, until in change.cooling:
+            database.execute("INSERT OR REPLACE INTO cooling VALUES (?, ?)", (str(address), until))
+        for address in change.cooled:
+            database.execute("DELETE FROM cooling WHERE address = ?", (str(address),))
+        if change.block is not None:
+            put("block", str(change.block.prefix), dump(change.block))
+        if change.block_gone is not None:
+            database.execute("DELETE FROM block WHERE key = ?", (str(change.block_gone.prefix),))
+        if change.loan is not None:
+            put("loan", change.loan.id, dump(change.loan))
+        if change.loan_gone:
+            database.execute("DELETE FROM loan WHERE key = ?", (change.loan_gone,))
+        if change.intent is not None:
+            value = dump(change.intent)
+            database.execute("INSERT OR REPLACE INTO intent VALUES (1, ?)", (value,))
+
+
+def when_done(
+    future: Future[None],
+    loop: asyncio.AbstractEventLoop,
+    then: Callable[[FabricError | None], None],
+) -> None:
+    """Call `then` in the loop with the future's error, or None."""
+
+    def report(done: Future[None]) -> None:
+        error = done.exception()
+        if error is not None and not isinstance(error, FabricError):
+            error = KernelError(f"journal: {error}", "see the agent's log")
+        loop.call_soon_threadsafe(then, error)
+
+    future.add_done_callback(report)
