@@ -269,14 +269,16 @@ class Host:
                     self.addresses.use(network, (address,))
 
     def _answered(self, answer: EndpointsAnswered) -> None:
-        for key, sequence in answer.stored:
+        for stored in answer.stored:
+            key, sequence = stored.key, stored.sequence
             attachment = self.attachments.known.get(key)
             if attachment and attachment.endpoint and attachment.endpoint.sequence != sequence:
                 attachment.endpoint = attachment.endpoint.moved(sequence)
                 if attachment.phase not in LEAVING:
                     self.out.append(Record(JournalChange(endpoint=attachment.endpoint)))
             self.out.append(Warn(f"endpoint {key}", ""))
-        for key, reason in answer.refused:
+        for refused in answer.refused:
+            key, reason = refused.key, refused.reason
             attachment = self.attachments.known.get(key)
             if attachment and attachment.endpoint:
                 attachment.refused = True

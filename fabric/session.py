@@ -124,7 +124,7 @@ class LendAnswered:
     """The owner's answer to LendAsked: the address it gave up, or None where it has none to give."""
 
     loan: str
-    address: Address | None
+    address: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +204,27 @@ class LoanEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointsAnswered:
-    """Which reported endpoints are stored (with their sequence), and which were refused, and why."""
+class StoredEndpoint:
+    """An endpoint that the store has now, with its sequence number there."""
 
-    stored: tuple[tuple[EndpointKey, int], ...] = ()
-    refused: tuple[tuple[EndpointKey, str], ...] = ()
+    key: EndpointKey
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedEndpoint:
+    """An endpoint that this host may not have, and why."""
+
+    key: EndpointKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsAnswered:
+    """What became of reported endpoints."""
+
+    stored: tuple[StoredEndpoint, ...] = ()
+    refused: tuple[RefusedEndpoint, ...] = ()
 
 
 MasterMessage: TypeAlias = (

@@ -1,0 +1,187 @@
+"""The read-only collections of `/api/v2`: endpoints, hosts, sessions, routes, blocks."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from netfabric.fabric.errors import InvalidError
+from netfabric.fabric.intent import contains
+from netfabric.fabric.prefix import Prefix, host_prefix, parse_prefix
+from netfabric.fabric.route import LearnedRoute
+from netfabric.fabric.session import SessionStatus
+from netfabric.fabric.view import HostStatus, View
+
+Item = dict[str, Any]
+Query = Mapping[str, str]
+
+
+def _only(query: Query, known: Iterable[str]) -> None:
+    for name in query:
+        if name not in known:
+            raise InvalidError(f"unknown filter {name!r}", f"known are {', '.join(known)}")
+
+
+def _pass(query: Query, **values: str) -> bool:
+    return all(query.get(name) in (None, value) for name, value in values.items())
+
+
+def endpoints(view: View, query: Query) -> list[Item]:
+    """Return attached containers; filters host, tenant, network, group, container."""
+    _only(query, ("host", "tenant", "network", "group", "container"))
+    return [
+        {
+            "key": f"{e.host}:{e.key}",
+            "tenant": e.tenant,
+            "network": e.network,
+            "group": e.group,
+            "host": e.host,
+            "container": e.key.container,
+            "interface": e.key.interface,
+            "name": e.name,
+            "labels": dict(e.labels),
+            "addresses": [str(address) for address in e.addresses],
+            "mac": e.mac,
+            "link": e.link,
+            "mtu": e.mtu,
+            "sequence": e.sequence,
+        }
+        for _, e in sorted(view.endpoints.items())
+        if _pass(
+            query,
+            host=e.host,
+            tenant=e.tenant,
+            network=e.network,
+            group=e.group,
+            container=e.key.container,
+        )
+    ]
+
+
+def _session(host: str, session: SessionStatus) -> Item:
+    return {
+        "key": session.peer,
+        "host": host,
+        "peer": session.peer.partition(":")[2],
+        "address": str(session.address),
+        "asn": session.asn,
+        "state": session.state,
+        "since": session.since,
+        "received": session.received,
+        "advertised": session.advertised,
+        "reason": session.reason,
+        "prefixes": [str(prefix) for prefix in session.prefixes],
+    }
+
+
+def sessions(view: View, query: Query) -> list[Item]:
+    """Return the BGP sessions of connected hosts; filters host, state."""
+    _only(query, ("host", "state"))
+    return [
+        _session(name, session)
+        for name, host in sorted(view.hosts.items())
+        for session in host.sessions
+        if _pass(query, host=name, state=session.state)
+    ]
+
+
+def hosts(view: View, query: Query) -> list[Item]:
+    """Return hosts: those connected, and those that still hold blocks or endpoints."""
+    _only(query, ("name", "state"))
+    names = {*view.hosts, *view.speakers}
+    names |= {host for host, held in view.blocks_by_host.items() if held}
+    names |= {host for host, held in view.endpoints_by_host.items() if held}
+    found = [_host(view, name) for name in sorted(names)]
+    return [item for item in found if _pass(query, name=item["name"], state=item["state"])]
+
+
+def _host(view: View, name: str) -> Item:
+    status = view.hosts.get(name)
+    told = status or HostStatus(name)
+    return {
+        "key": name,
+        "name": name,
+        "address": told.address,
+        "state": "connected" if status else "away",
+        "software": told.software,
+        "features": list(told.features),
+        "endpoints": len(view.endpoints_by_host.get(name, ())),
+        "blocks": [
+            {"network": network, "prefix": str(prefix)}
+            for network, prefix in sorted(view.blocks_by_host.get(name, ()), key=str)
+        ],
+        "sessions": [_session(name, session) for session in told.sessions],
+        "refused": told.refused,
+    }
+
+
+def _route(route: LearnedRoute) -> Item:
+    return {
+        "key": f"{route.host}:{route.tenant}:{route.prefix}",
+        "prefix": str(route.prefix),
+        "host": route.host,
+        "origin": route.origin,
+        "nextHops": [str(hop) for hop in route.next_hops],
+        "asPath": list(route.as_path),
+        "tenant": route.tenant,
+    }
+
+
+def _prefix_of(text: str) -> Prefix | None:
+    return parse_prefix(text) if text else None
+
+
+def routes(view: View, query: Query) -> list[Item]:
+    """Return learned routes and endpoints.
+
+    Filters: host, tenant, origin; prefix (those inside it); covers (an address: the longest match).
+    """
+    _only(query, ("host", "tenant", "origin", "prefix", "covers"))
+    host = query.get("host", "")
+    found = view.host_routes(host)
+    learned = view.learned.items() if not host else [(host, view.learned.get(host, ()))]
+    for _, of_host in learned:
+        found.extend(of_host)
+    inside, covers = _prefix_of(query.get("prefix", "")), _prefix_of(query.get("covers", ""))
+    kept = [
+        route
+        for route in found
+        if _pass(query, tenant=route.tenant, origin=route.origin)
+        and (inside is None or contains(inside, route.prefix))
+        and (covers is None or contains(route.prefix, covers))
+    ]
+    if covers is not None:
+        longest = max((route.prefix.prefixlen for route in kept), default=0)
+        kept = [route for route in kept if route.prefix.prefixlen == longest]
+    kept.sort(key=lambda r: (r.prefix.version, r.prefix, r.host, r.tenant))
+    return [_route(route) for route in kept]
+
+
+def blocks(view: View, query: Query) -> list[Item]:
+    """Return address blocks and who holds them; filters host, network."""
+    _only(query, ("host", "network"))
+    return [
+        {
+            "key": f"{network}:{prefix}",
+            "network": network,
+            "prefix": str(prefix),
+            "host": host,
+            "inUse": _users(view, network, prefix),
+        }
+        for (network, prefix), host in sorted(view.blocks.items(), key=str)
+        if _pass(query, host=host, network=network)
+    ]
+
+
+def _users(view: View, network: str, block: Prefix) -> int:
+    return sum(
+        any(contains(block, host_prefix(address)) for address in view.endpoints[where].addresses)
+        for where in view.endpoints_by_network.get(network, ())
+    )
+
+
+READINGS: Mapping[str, Callable[[View, Query], list[Item]]] = {
+    "endpoints": endpoints,
+    "hosts": hosts,
+    "sessions": sessions,
+    "routes": routes,
+    "blocks": blocks,
+}

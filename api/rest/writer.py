@@ -1,0 +1,102 @@
+"""Writes intent: decide on the view, commit under the guard, decide again where somebody was faster.
+
+Every writer of every netmaster compares and bumps one key, `guard/intent`. So what a decision relied on,
+also the absence of something (no overlapping subnet, no user of a deleted object), still holds
+when it is committed. Intent changes at the pace of people and deployments; one key is enough.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Protocol
+
+from netfabric.api.store.base import ROOT, Compare, Delete, Put, Store
+from netfabric.fabric.errors import StaleError, UnavailableError
+from netfabric.fabric.view import View
+from netfabric.fabric.world import World, Write, world_of
+
+GUARD = f"{ROOT}guard/intent"
+ATTEMPTS = 50
+"""Lost races in a row before a writer gives up. Each lost race is another writer's success."""
+CATCH_UP = 10.0
+"""Seconds that the mirror may take to show a revision that the store has."""
+
+
+class Mirrored(Protocol):
+    """A view that follows the store."""
+
+    @property
+    def view(self) -> View:
+        """Return the view as it is."""
+        ...
+
+    async def reached(self, revision: int) -> None:
+        """Return when the view shows that revision, or a later one."""
+        ...
+
+
+class Writer:
+    """Turns decisions into transactions. Writers of one process wait for each other."""
+
+    def __init__(self, store: Store, mirror: Mirrored) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._turn = asyncio.Lock()
+
+    @property
+    def world(self) -> World:
+        """Return the world as this netmaster sees it."""
+        return world_of(self._mirror.view)
+
+    @property
+    def view(self) -> View:
+        """Return the view as this netmaster sees it."""
+        return self._mirror.view
+
+    async def write(self, decide: Callable[[World], Write]) -> int:
+        """Commit what `decide` returns; return the revision, also where there is nothing to write.
+
+        Raises what `decide` raises, and UnavailableError: the store does not answer, or too many write at once.
+        """
+        async with self._turn:
+            for _ in range(ATTEMPTS):
+                write = decide(self.world)
+                if not write:
+                    return self._mirror.view.revision
+                guard = self._mirror.view.revisions.get(GUARD, 0)
+                try:
+                    revision = await self._commit(write, guard)
+                except StaleError:
+                    await self._catch_up(guard)
+                    continue
+                await self._reached(revision)
+                return revision
+        raise UnavailableError("too many changes at once", "try again")
+
+    async def _commit(self, write: Write, guard: int) -> int:
+        compares = [Compare(GUARD, guard)]
+        compares += [Compare(ROOT + key, at) for key, at in write.unchanged.items()]
+        operations: list[Put | Delete] = [Put(GUARD, b"{}")]
+        operations += [Put(ROOT + key, _dump(value)) for key, value in write.puts.items()]
+        operations += [Delete(ROOT + key) for key in write.deletes]
+        return await self._store.txn(compares, operations)
+
+    async def _catch_up(self, guard: int) -> None:
+        """See everything that made the last attempt stale."""
+        entry = await self._store.get(GUARD)
+        now = entry.revision if entry else 0
+        if now == guard:  # an allocation has changed, perhaps gone: mark a point after that
+            now = await self._store.txn((), (Put(GUARD, b"{}"),))
+        await self._reached(now)
+
+    async def _reached(self, revision: int) -> None:
+        try:
+            await asyncio.wait_for(self._mirror.reached(revision), CATCH_UP)
+        except TimeoutError:
+            raise UnavailableError(
+                f"this netmaster lags behind the store (revision {revision})", "try again"
+            ) from None
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
