@@ -1,0 +1,71 @@
+# netfabric. As root on a fresh Debian or Ubuntu machine: `make lab` shows it, `make test` proves it.
+#
+#   make lab            install what is missing, bring the fabric up in network namespaces, show it working
+#                       (LAB="--tor bird --racks 3" passes options on: see `.venv/bin/netlab up --help`)
+#   make down           take the lab down again, without a trace
+#   make test           every test; `make test-unit` those that need no root, in seconds
+#   make check          ruff, mypy, import-linter, generated code is current
+#   make bench          measure, side by side with Debian's CNI plugins
+#   make proto          write the gRPC code again from proto/*.proto
+#   make install        only install: Debian packages that are missing, .venv/, the CNI plugin
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTEST := $(BIN)/pytest -q
+LAB    ?=
+PROTOS := etcd fabric
+
+.PHONY: install install-test lab down test test-unit test-netns test-slow check bench proto clean
+
+install: $(VENV)/.lab
+install-test: $(VENV)/.lab $(VENV)/.test
+
+# Each stamp stands for one run of the installer; it runs again when what it reads has changed.
+$(VENV)/.lab: pyproject.toml tests/lab/install.sh agent/cni/shim.c
+	tests/lab/install.sh lab
+	@touch $@
+
+$(VENV)/.test: pyproject.toml tests/lab/install.sh
+	tests/lab/install.sh test
+	@touch $@
+
+lab: install
+	$(BIN)/netlab up $(LAB)
+
+down:
+	$(BIN)/netlab down
+
+# Three groups, from the fastest to the longest, so that what is simply wrong shows first.
+test: test-unit test-netns test-slow
+
+test-unit: install-test
+	$(PYTEST) -n 2 -m "not netns and not slow"
+
+test-netns: install-test
+	$(PYTEST) -n 2 --dist loadgroup -m "netns and not slow"
+
+test-slow: install-test
+	$(PYTEST) -m slow --durations 15
+
+check: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	shellcheck tests/lab/*.sh .ci/run
+	$(MAKE) --no-print-directory proto
+	git diff --exit-code --stat proto
+
+# The links below tests/typing make the package's name out of the folder's.
+proto: install-test
+	cd tests/typing && for name in $(PROTOS); do \
+	  ../../$(BIN)/python -m grpc_tools.protoc -I netfabric/proto=../../proto \
+	    --python_out=. --mypy_out=quiet:. --grpc_python_out=. --mypy_grpc_out=quiet:. \
+	    netfabric/proto/$$name.proto || exit; \
+	done
+
+bench: install-test
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
