@@ -59,7 +59,7 @@ check: install-test
 # The links below tests/typing make the package's name out of the folder's.
 proto: install-test
 	cd tests/typing && for name in $(PROTOS); do \
-	  ../../$(BIN)/python -m grpc_tools.protoc -I netfabric/proto=../../proto \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" python -m grpc_tools.protoc -I netfabric/proto=../../proto \
 	    --python_out=. --mypy_out=quiet:. --grpc_python_out=. --mypy_grpc_out=quiet:. \
 	    netfabric/proto/$$name.proto || exit; \
 	done

@@ -19,8 +19,7 @@ def test_every_package_is_listed() -> None:
 
 def test_every_package_is_typed() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folders = {name: folder for name, folder in config["package-dir"].items()}
     for package in config["packages"]:
-        top = ".".join(package.split(".")[:2])
-        path = ROOT.joinpath(folders[top], *package.split(".")[2:])
+        top, inner = ".".join(package.split(".")[:2]), package.split(".")[2:]
+        path = ROOT.joinpath(config["package-dir"][top], *inner)
         assert (path / "py.typed").exists(), f"{package} has no py.typed"
