@@ -1,0 +1,42 @@
+"""What engines (CNI, Docker) ask of the agent: the seam between their servers and the loop."""
+
+from typing import Protocol
+
+from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
+from netfabric.fabric.network import Network
+
+
+class Requests(Protocol):
+    """Every method is of the event loop's thread; every error is a FabricError.
+
+    A caller may go away (be cancelled) at any moment: what it began goes on, and the same request
+    again joins it.
+    """
+
+    async def attach(self, request: AttachRequest) -> Endpoint:
+        """ADD: return the endpoint when it is durable and forwards; the same again answers the same.
+
+        Raise NotFoundError (no such network), InvalidError, ConflictError (address in use, another
+        namespace, a DEL under way), ExhaustedError, NamespaceGoneError, KernelError or UnavailableError.
+        """
+        ...
+
+    async def detach(self, key: EndpointKey) -> None:
+        """DEL: return when it is withdrawn and gone; what is unknown is gone. "" means every interface."""
+        ...
+
+    async def collect(self, valid: frozenset[EndpointKey]) -> None:
+        """GC: detach every endpoint that is not among these."""
+        ...
+
+    async def check(self, key: EndpointKey) -> tuple[str, ...]:
+        """CHECK: return what is wrong with an endpoint, in words; () if nothing. Raise NotFoundError."""
+        ...
+
+    def unready(self) -> str:
+        """STATUS: return why an ADD cannot be served now, "" if it can."""
+        ...
+
+    def network(self, key: str) -> Network | None:
+        """Return a network (`tenant:name`) as this host knows it, or None."""
+        ...
