@@ -10,6 +10,7 @@ from netfabric.lab.plan import End, Node, Plan
 
 BRIDGE = "oob"
 """The management bridge's name, in a namespace of its own."""
+_FIRST_INDEX = 50
 
 _EVERYWHERE = {
     # Addresses are usable at once: nobody else can have them on these wires.
@@ -43,11 +44,16 @@ def _tune(node: Node) -> None:
 
 
 def _links(plan: Plan) -> Iterable[str]:
-    for wire in plan.wires:
+    """Every link gets an index of its own.
+
+    Left alone, both ends of a pair often have the same one, each in its namespace. The kernel then takes them
+    for no virtual links, and lets traffic pass only up to a second later (linkwatch_urgent_event).
+    """
+    for number, wire in enumerate(plan.wires, start=_FIRST_INDEX):
         upper, lower = (plan.node(end.node).namespace for end in (wire.upper, wire.lower))
         yield (
-            f"link add {wire.upper.link} netns {upper} "
-            f"type veth peer name {wire.lower.link} netns {lower}"
+            f"link add {wire.upper.link} index {2 * number} netns {upper} "
+            f"type veth peer name {wire.lower.link} index {2 * number + 1} netns {lower}"
         )
 
 
