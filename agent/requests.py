@@ -1,5 +1,6 @@
 """What engines (CNI, Docker) ask of the agent: the seam between their servers and the loop."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
@@ -35,6 +36,10 @@ class Requests(Protocol):
 
     def unready(self) -> str:
         """STATUS: return why an ADD cannot be served now, "" if it can."""
+        ...
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """Return every endpoint that is up here: for CHECK, and for GC, which is of one CNI network only."""
         ...
 
     def network(self, key: str) -> Network | None:
