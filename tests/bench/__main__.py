@@ -1,0 +1,33 @@
+"""`make bench`: measures, side by side in one run with what people use today, and prints tables."""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from netfabric.lab.lab import Lab
+from netfabric.lab.settings import Settings
+from tests.bench import attachment, propagation
+from tests.bench.timing import Comparison
+
+
+def main() -> int:
+    """Bring a lab up, measure, take it down."""
+    console = Console(width=100)
+    settings = Settings(name="bench", racks=2, hosts=1, tors=2, tor="bird", containers=1)
+    comparisons: list[Comparison] = []
+    with (
+        Lab(settings, on_step=lambda step: console.print(f"[dim]{step} …")) as lab,
+        TemporaryDirectory() as scratch,
+    ):
+        for measure in (attachment.measure, propagation.measure):
+            comparison = measure(lab, Path(scratch), console.print)
+            comparisons.append(comparison)
+    for comparison in comparisons:
+        console.print(comparison.table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
