@@ -33,32 +33,34 @@ class Process:
         return self.directory / f"{self.name}.pid"
 
     def start(self, *words: str, environment: Mapping[str, str] | None = None) -> int:
-        """Start it; it outlives us. Return its pid."""
-        command = self.namespace.command(*words)
-        command[0] = "/usr/bin/nsenter"
+        """Start it (the first word is a path); it outlives us. Return its pid."""
         with self.log.open("ab") as sink, open(os.devnull, "rb") as nothing:
             actions = [
                 (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, sink.fileno(), 1),
                 (os.POSIX_SPAWN_DUP2, sink.fileno(), 2),
             ]
-            pid = os.posix_spawn(
-                command[0],
-                command,
-                {**os.environ, **(environment or {})},
-                file_actions=actions,
-                setsid=True,
-            )
+            with self.namespace.entered():  # a child is born in its parent thread's namespace
+                pid = os.posix_spawn(
+                    words[0],
+                    words,
+                    {**os.environ, **(environment or {})},
+                    file_actions=actions,
+                    setsid=True,
+                )
         self.pidfile.write_text(f"{pid}\n")
         return pid
 
     def pid(self) -> int:
-        """Return its pid, or 0 where it does not run."""
+        """Return its pid, or 0 where it does not run. A pid that now is somebody else's is none."""
         with suppress(OSError, ValueError):
             pid = int(self.pidfile.read_text())
-            if lives(pid):
+            if lives(pid) and self._inhabits(pid):
                 return pid
         return 0
+
+    def _inhabits(self, pid: int) -> bool:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino == self.namespace.path.stat().st_ino
 
     def check(self) -> None:
         """Raise LabError, with the last words of its log, where it does not run."""
@@ -73,7 +75,6 @@ class Process:
                 os.kill(pid, number)
             if not gone([pid], 10.0):
                 raise LabError(self.node, f"{self.name} (pid {pid}) does not end", self.log)
-        self.pidfile.unlink(missing_ok=True)
 
 
 def lives(pid: int) -> bool:
