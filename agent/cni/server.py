@@ -1,0 +1,136 @@
+"""The agent's CNI socket: one call a connection, many at a time, each bounded."""
+
+import asyncio
+import os
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from netfabric.agent.cni.commands import Commands, failure
+from netfabric.agent.cni.problem import CniError, Code
+from netfabric.agent.cni.wire import Answer, Call, encode, read_call
+from netfabric.agent.requests import Requests
+from netfabric.fabric.errors import InvalidError, KernelError
+
+log = structlog.get_logger(__name__)
+
+CONCURRENT = 256
+"""Calls under way at once; more wait in the socket's backlog."""
+BACKLOG = 1024
+READ_TIMEOUT = 10.0
+"""Seconds for a shim to send its call: it has it all before it connects."""
+ANSWER_TIMEOUT = 55.0
+"""Seconds for an answer; the shim itself gives up after 60."""
+WRITE_TIMEOUT = 10.0
+ACCEPT_PAUSE = 0.2
+_PATH_LIMIT = 107
+
+
+class CniServer:
+    """Serves CNI on a unix socket that only root may use."""
+
+    def __init__(self, requests: Requests, path: Path) -> None:
+        self._commands = Commands(requests)
+        self._path = path
+        self._slots = asyncio.Semaphore(CONCURRENT)
+        self.listening = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until cancelled; a socket that an earlier agent left is replaced. Raise KernelError, InvalidError.
+
+        Calls under way are then cut off: their shims ask the next agent.
+        """
+        listener = _listen(self._path)
+        ours = self._path.stat().st_ino
+        self.listening.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._slots.acquire()
+                    group.create_task(self._serve(await _accept(listener)))
+        finally:
+            listener.close()
+            with suppress(FileNotFoundError):
+                if self._path.stat().st_ino == ours:
+                    self._path.unlink()
+
+    async def _serve(self, connection: socket.socket) -> None:
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=connection)
+            try:
+                writer.write(encode(await self._answer(reader)))
+                async with asyncio.timeout(WRITE_TIMEOUT):
+                    await writer.drain()
+            finally:
+                writer.close()
+        except (OSError, TimeoutError) as error:
+            log.info("a CNI call's shim went away before its answer", error=str(error))
+        finally:
+            self._slots.release()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> Answer:
+        """Return an answer, whatever happens."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                call = await read_call(reader)
+        except InvalidError as error:
+            return failure(CniError(Code.IO_FAILURE, error.what, error.remedy))
+        except TimeoutError:
+            return failure(CniError(Code.IO_FAILURE, "call on the CNI socket: it did not come"))
+        start = time.monotonic()
+        answer = await self._carry_out(call)
+        log.info(
+            "CNI",
+            command=call.environment.get("CNI_COMMAND", ""),
+            container=call.environment.get("CNI_CONTAINERID", ""),
+            interface=call.environment.get("CNI_IFNAME", ""),
+            milliseconds=round((time.monotonic() - start) * 1e3, 2),
+            **({"error": answer.text.decode().strip()} if answer.status else {}),
+        )
+        return answer
+
+    async def _carry_out(self, call: Call) -> Answer:
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                return await self._commands.answer(call)
+        except TimeoutError:
+            what = f"the agent did not finish within {ANSWER_TIMEOUT:g} s"
+            return failure(CniError(Code.TRY_LATER, what, "try again; see the agent's log"))
+        except Exception:  # one call's defect must not end the agent
+            log.exception("a defect in the CNI server", environment=dict(call.environment))
+            what = "the agent failed on this call"
+            return failure(CniError(Code.INTERNAL, what, "see the agent's log, and report it"))
+
+
+async def _accept(listener: socket.socket) -> socket.socket:
+    """Return the next connection, however long it takes: a process out of files gets some back."""
+    while True:
+        try:
+            return (await asyncio.get_running_loop().sock_accept(listener))[0]
+        except OSError as error:
+            log.warning("cannot take a CNI call; will try again", error=error.strerror)
+            await asyncio.sleep(ACCEPT_PAUSE)
+
+
+def _listen(path: Path) -> socket.socket:
+    """Return a listening socket at a path, there at once with its mode, in place of one left behind."""
+    if len(os.fsencode(path)) > _PATH_LIMIT - len(".new"):
+        raise InvalidError(f"CNI socket {path}: the path is too long", "choose a shorter --run-dir")
+    fresh = path.with_name(path.name + ".new")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.unlink(missing_ok=True)
+        listener.bind(str(fresh))
+        fresh.chmod(0o600)
+        listener.listen(BACKLOG)
+        fresh.rename(path)
+    except OSError as error:
+        listener.close()
+        raise KernelError(
+            f"CNI socket {path}: {error.strerror}", "run as root, or choose another --run-dir"
+        ) from None
+    return listener
