@@ -153,6 +153,7 @@ def global_oper(world: World, settings: Fields) -> Oper:
     free = (tag for tag in parse_range(settings["vxlans"], "vxlan") if tag not in vnis)
     default = world.get("tenant", "default") or {}
     return {
+        "clusterMode": world.cluster_mode,
         "defaultNetwork": default.get("defaultNetwork", ""),
         "freeVXLANsStart": next(free, 0),
         "numNetworks": sum(1 for _ in world.all("network")),

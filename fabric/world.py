@@ -41,6 +41,8 @@ class World:
     """Keys of a network's allocations (blocks, loans), with their revisions."""
     sessions: Callable[[str], Sequence[SessionStatus] | None] = lambda host: None
     """The BGP sessions of a host; None where no agent of that name is known."""
+    cluster_mode: str = ""
+    """Which orchestrator this netmaster was told of: docker, kubernetes, swarm-mode."""
 
     def get(self, type_: str, key: str) -> Fields | None:
         """Return an object's fields, or None."""
@@ -80,7 +82,7 @@ class World:
         ]
 
 
-def world_of(view: View) -> World:
+def world_of(view: View, cluster_mode: str = "") -> World:
     """Return the world that a view shows. It follows the view: decide before the next `apply`."""
 
     def endpoints(network: str) -> Iterable[Endpoint]:
@@ -97,7 +99,7 @@ def world_of(view: View) -> World:
         found = view.hosts.get(host)
         return None if found is None else found.sessions
 
-    return World(view.objects, endpoints, view.blocks_of, held, sessions)
+    return World(view.objects, endpoints, view.blocks_of, held, sessions, cluster_mode)
 
 
 def is_scoped(type_: str) -> bool:

@@ -11,19 +11,23 @@ from collections.abc import Callable
 from typing import Protocol
 
 from netfabric.api.store.base import ROOT, Compare, Delete, Put, Store
-from netfabric.fabric.errors import StaleError, UnavailableError
+from netfabric.fabric.errors import FabricError, StaleError, UnavailableError
 from netfabric.fabric.view import View
 from netfabric.fabric.world import World, Write, world_of
 
 GUARD = f"{ROOT}guard/intent"
 ATTEMPTS = 50
 """Lost races in a row before a writer gives up. Each lost race is another writer's success."""
+PROBE = 2.0
+"""Seconds that the store has to answer a probe."""
 CATCH_UP = 10.0
 """Seconds that the mirror may take to show a revision that the store has."""
 
 
 class Mirrored(Protocol):
     """A view that follows the store."""
+
+    listed: asyncio.Event
 
     @property
     def view(self) -> View:
@@ -38,20 +42,36 @@ class Mirrored(Protocol):
 class Writer:
     """Turns decisions into transactions. Writers of one process wait for each other."""
 
-    def __init__(self, store: Store, mirror: Mirrored) -> None:
+    def __init__(self, store: Store, mirror: Mirrored, cluster_mode: str = "") -> None:
         self._store = store
         self._mirror = mirror
+        self._cluster_mode = cluster_mode
         self._turn = asyncio.Lock()
 
     @property
     def world(self) -> World:
         """Return the world as this netmaster sees it."""
-        return world_of(self._mirror.view)
+        return world_of(self._mirror.view, self._cluster_mode)
 
     @property
     def view(self) -> View:
         """Return the view as this netmaster sees it."""
         return self._mirror.view
+
+    @property
+    def listed(self) -> bool:
+        """Return whether the view has been complete."""
+        return self._mirror.listed.is_set()
+
+    async def trouble(self) -> str:
+        """Return why the store does not answer, "" where it does."""
+        try:
+            await asyncio.wait_for(self._store.get(GUARD), PROBE)
+        except TimeoutError:
+            return f"no answer within {PROBE:g} s"
+        except FabricError as error:
+            return str(error)
+        return ""
 
     async def write(self, decide: Callable[[World], Write]) -> int:
         """Commit what `decide` returns; return the revision, also where there is nothing to write.
