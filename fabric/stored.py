@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, TypeVar
 
 import cattrs
-from cattrs.errors import BaseValidationError
+from cattrs.errors import BaseValidationError, CattrsError
 
 from netfabric.fabric.errors import InvalidError
 from netfabric.fabric.prefix import Address, Interface, Prefix
@@ -58,7 +58,14 @@ def shaped(kind: type[Value], raw: Any) -> Value:
     """Return the value of the model that `raw` describes; raise InvalidError."""
     try:
         return _converter.structure(raw, kind)
-    except (BaseValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        BaseValidationError,
+        CattrsError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise InvalidError(f"{kind.__name__}: {error!r}", "written by another version?") from None
 
 
