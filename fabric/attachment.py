@@ -5,23 +5,27 @@ from enum import Enum
 from hashlib import sha256
 
 from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
+from netfabric.fabric.errors import FabricError
 from netfabric.fabric.kernel import LINK_PREFIX
-from netfabric.fabric.prefix import Address, Prefix
+from netfabric.fabric.prefix import Address
 
 
 class Phase(Enum):
-    """Where an attachment stands. Down from UP, never back up."""
+    """Where an attachment stands. Once it leaves, it never comes back up."""
 
     WAITING = "waiting for an address"
     BUILDING = "being built"
     CONFIRMING = "waiting for the fabric"
     UP = "up"
+    MENDING = "up, with a datapath that could not be mended yet"
     WITHDRAWING = "being withdrawn"
     DRAINING = "draining"
     DETACHING = "being detached"
     CLOSING = "being written off"
 
 
+STANDING = {Phase.UP, Phase.CONFIRMING}
+"""Announced."""
 LEAVING = {Phase.WITHDRAWING, Phase.DRAINING, Phase.DETACHING, Phase.CLOSING}
 
 
@@ -40,13 +44,16 @@ class Attachment:
     """Tokens of ADDs to answer."""
     detaching: set[int] = field(default_factory=set)
     """Tokens of DELs to answer."""
-    record: int = 0
-    """Id of the journal write that is awaited."""
     recorded: bool = False
+    """The outcome of the journal write is known."""
     attached: bool = False
+    """The outcome of the first Attach is known."""
     cancelled: bool = False
-    unsent: set[tuple[str, Prefix]] = field(default_factory=set)
-    """(peer, prefix) of UPDATEs that have not left yet."""
+    """A DEL came while it was being built."""
+    failure: FabricError | None = None
+    """Why the ADD failed: told once nothing of it is left."""
+    stuck: bool = False
+    """The datapath could not be removed: an audit or another DEL tries again."""
     refused: bool = False
     """netmaster does not let this host announce it."""
 
@@ -56,6 +63,13 @@ class Attachment:
         where = self.endpoint or self.request
         assert where is not None
         return f"{where.tenant}:{where.network}"
+
+    @property
+    def namespace(self) -> str:
+        """Return the path to the container's network namespace."""
+        where = self.endpoint or self.request
+        assert where is not None
+        return where.namespace
 
 
 def link_name(key: EndpointKey) -> str:

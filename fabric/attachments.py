@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 
+from netfabric.fabric import admission
 from netfabric.fabric.addresses import Addresses
-from netfabric.fabric.attachment import LEAVING, Attachment, Phase, endpoint_of
+from netfabric.fabric.attachment import LEAVING, STANDING, Attachment, Phase, endpoint_of
+from netfabric.fabric.departures import Departures
 from netfabric.fabric.effects import (
     Attach,
     AttachAnswer,
@@ -13,26 +16,23 @@ from netfabric.fabric.effects import (
     DetachAnswer,
     Effect,
     JournalChange,
-    Record,
     Refuse,
     Tell,
     Warn,
 )
 from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.errors import (
-    ConflictError,
     ExhaustedError,
     FabricError,
-    InvalidError,
     NamespaceGoneError,
-    NotFoundError,
-    UnavailableError,
+    UnauthorizedError,
 )
 from netfabric.fabric.events import Advertised, HostSettings
+from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.network import Network
-from netfabric.fabric.prefix import Address, Family, family_of
+from netfabric.fabric.prefix import Address, Family, Prefix, family_of
 from netfabric.fabric.route import Announcement
-from netfabric.fabric.session import EndpointsChanged
+from netfabric.fabric.session import BlockAnswered, EndpointsChanged
 from netfabric.fabric.speaking import Speaking
 
 
@@ -42,19 +42,25 @@ class Attachments:
 
     settings: HostSettings
     out: list[Effect]
+    ledger: Ledger
     addresses: Addresses
     speaking: Speaking
     networks: Mapping[str, Network] = field(default_factory=dict)
     known: dict[EndpointKey, Attachment] = field(default_factory=dict)
     ready: bool = False
     """False while it is not known what the host holds (the journal was lost, no netmaster yet)."""
+    informed: bool = False
+    """Whether any intent has come yet: before, an unknown network says nothing."""
     waiting: dict[EndpointKey, None] = field(default_factory=dict)
-    unsent: dict[tuple[str, object], EndpointKey] = field(default_factory=dict)
-    records: dict[int, EndpointKey] = field(default_factory=dict)
+    """Those without an address, in the order in which they came."""
+    departures: Departures = field(default_factory=Departures)
+    unverified: set[EndpointKey] = field(default_factory=set)
+    """Found damaged at start, and not heard of since: the replay waits for them."""
+    aggregates: set[Prefix] = field(default_factory=set)
+    """Blocks announced as a whole: what lies in one is not announced by itself."""
     deadlines: list[tuple[float, EndpointKey]] = field(default_factory=list)
     owed: dict[int, int] = field(default_factory=dict)
     """How many attachments a DEL or GC token still waits for."""
-    _serial: int = 0
 
     # ADD
 
@@ -62,164 +68,128 @@ class Attachments:
         """Begin an ADD, join one under way, or answer what is up already."""
         found = self.known.get(request.key)
         if found is None:
-            try:
-                self._network(request)
-            except FabricError as error:
-                self.out.append(Refuse(token, error))
-                return
-            found = Attachment(request.key, Phase.WAITING, request, attaching={token})
-            found.deadline = now + self.settings.block_timeout
-            self.known[request.key] = found
-            self._wake_at(found.deadline, request.key)
-            self._try_address(found, now)
+            self._begin(token, request, now)
         elif found.phase in LEAVING or found.cancelled:
-            self.out.append(Refuse(token, _leaving(found)))
-        elif found.endpoint and found.endpoint.namespace != request.namespace:
-            self.out.append(Refuse(token, _elsewhere(found)))
-        elif found.phase is Phase.UP:
-            assert found.endpoint is not None
+            self.out.append(Refuse(token, admission.being_removed(found.key)))
+        elif found.namespace != request.namespace:
+            self.out.append(Refuse(token, admission.elsewhere(found.key, found.namespace)))
+        elif found.phase is Phase.UP and found.endpoint is not None:
             self.out.append(AttachAnswer(token, found.endpoint))
         else:
             found.attaching.add(token)
 
-    def _network(self, request: AttachRequest) -> Network | None:
-        """Return the network asked for; None while nothing is known yet; raise what is wrong with it."""
-        key = f"{request.tenant}:{request.network}"
-        network = self.networks.get(key)
-        if network is None:
-            if not self.ready:
-                return None
-            raise NotFoundError(
-                f"network {key}: not known on host {self.settings.host}",
-                "netctl net ls -a lists the networks; netctl net create makes one",
-            )
-        if network.encap != "routed":
-            raise InvalidError(
-                f"network {key}: this host cannot carry encap {network.encap}",
-                "use a network with encap routed",
-            )
-        for address in request.addresses:
-            range_ = network.range_of(family_of(address))
-            if range_ is None or address not in range_.subnet:
-                raise InvalidError(
-                    f"address {address} is not in network {key}",
-                    f"ask for one of {' or '.join(str(r.subnet) for r in network.ranges)}",
-                )
-        return network
+    def _begin(self, token: int, request: AttachRequest, now: float) -> None:
+        found = Attachment(request.key, Phase.WAITING, request, attaching={token})
+        found.deadline = now + self.settings.block_timeout
+        self.known[request.key] = found
+        self._try_address(found, now)
+        if found.phase is Phase.WAITING and request.key in self.known:
+            self._wake_at(found.deadline, request.key)
 
     def _try_address(self, waiter: Attachment, now: float) -> None:
         """Take the addresses that are missing, or ask for a block."""
         assert waiter.request is not None
+        if not (self.ready and self.informed):
+            self.waiting[waiter.key] = None
+            return
+        key = f"{waiter.request.tenant}:{waiter.request.network}"
         try:
-            network = self._network(waiter.request) if self.ready else None
+            found = self.networks.get(key)
+            network = admission.admit(waiter.request, found, self.settings.host)
+            missing = [r.family for r in network.ranges if not self._take(waiter, key, r.family)]
         except FabricError as error:
             self._fail(waiter, error)
             return
-        if network is None:
+        for family in missing:
+            self.addresses.want(key, family, waiter.request.wanted(family), now)
+        if missing:
             self.waiting[waiter.key] = None
             return
-        complete = True
-        for range_ in network.ranges:
-            complete &= self._take(waiter, network.key, range_.family, now)
-        if not complete:
-            self.waiting[waiter.key] = None
-            return
-        self.waiting.pop(waiter.key, None)
         self._build(waiter)
-        self.addresses.want_ahead(network.key, now)
+        self.addresses.want_ahead(key, now)
 
-    def _take(self, waiter: Attachment, network: str, family: Family, now: float) -> bool:
+    def _take(self, waiter: Attachment, network: str, family: Family) -> bool:
+        """Return whether it has an address of a family now; raise ConflictError."""
         assert waiter.request is not None
         if any(family_of(a) == family for a in waiter.taken):
             return True
-        wanted = next((a for a in waiter.request.addresses if family_of(a) == family), None)
+        wanted = waiter.request.wanted(family)
         address = self.addresses.take(network, family, wanted)
         if address is not None:
             waiter.taken.append(address)
-            return True
-        pool = self.addresses.pools[network, family]
-        if wanted is not None and pool.holds(wanted):
-            self._fail(waiter, _in_use(wanted, network))
-            return False
-        self.addresses.want(network, family, wanted, now)
-        return False
+        elif wanted is not None and self.addresses.pools[network, family].holds(wanted):
+            raise admission.in_use(wanted, network)
+        return address is not None
 
     def _build(self, waiter: Attachment) -> None:
         assert waiter.request is not None
+        self.waiting.pop(waiter.key, None)
         addresses = tuple(sorted(waiter.taken, key=family_of))
         waiter.endpoint = endpoint_of(waiter.request, self.settings.host, addresses)
         waiter.taken = []
         waiter.phase = Phase.BUILDING
-        self._record(waiter, JournalChange(endpoint=waiter.endpoint))
+        self.ledger.write(JournalChange(endpoint=waiter.endpoint), partial(self._recorded, waiter))
         self.out.append(Attach(waiter.endpoint))
 
-    def _record(self, attachment: Attachment, change: JournalChange) -> None:
-        self._serial += 1
-        attachment.record = self._serial
-        self.records[self._serial] = attachment.key
-        self.out.append(Record(change, self._serial))
-
-    def recorded(self, number: int, error: FabricError | None, now: float) -> None:
-        """A journal write is durable, or failed."""
-        attachment = self.known.get(self.records.pop(number, EndpointKey("", "")))
-        if attachment is None or attachment.record != number:
-            return
-        attachment.record = 0
-        if attachment.phase is Phase.CLOSING:
-            self._closed(attachment)
-        elif error is not None:
-            self._unbuild(attachment, error)
-        else:
-            attachment.recorded = True
-            self._built(attachment, now)
+    def _recorded(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
+        attachment.recorded = True
+        attachment.failure = attachment.failure or error
+        self._built(attachment, now)
 
     def attached(self, key: EndpointKey, error: FabricError | None, now: float) -> None:
         """The datapath stands (again), or does not."""
         attachment = self.known.get(key)
-        if attachment is None:
+        if attachment is None or attachment.phase in LEAVING:
             return
-        if attachment.phase is Phase.BUILDING:
-            if error is not None:
-                self._unbuild(attachment, error)
-            else:
-                attachment.attached = True
-                self._built(attachment, now)
-        elif isinstance(error, NamespaceGoneError) and attachment.phase not in LEAVING:
-            self.leave(attachment, now)
-        elif attachment.phase not in LEAVING:
-            self.out.append(Warn(f"endpoint {key}", str(error) if error else ""))
+        if attachment.phase is not Phase.BUILDING:
+            self._mended(attachment, error, now)
+        elif not attachment.attached:
+            attachment.attached = True
+            attachment.failure = attachment.failure or error
+            self._built(attachment, now)
 
     def _built(self, attachment: Attachment, now: float) -> None:
+        """Go on once both outcomes are known: durable, and attached."""
         if not (attachment.recorded and attachment.attached):
             return
-        assert attachment.endpoint is not None
-        if attachment.cancelled:
-            self._detach(attachment)
+        if attachment.failure or attachment.cancelled:
+            self._detach(attachment)  # nothing of it stays
             return
+        self._stand(attachment, now)
+
+    def _stand(self, attachment: Attachment, now: float) -> None:
+        assert attachment.endpoint is not None
         attachment.phase = Phase.UP
-        self.announce(attachment)
+        offered = self.announce(attachment)
         self.out.append(Tell(EndpointsChanged(up=(attachment.endpoint,))))
         network = self.networks.get(attachment.network)
-        if network and network.ready == "fabric" and self._await_update(attachment, now):
+        awaits = network is not None and network.ready == "fabric" and attachment.attaching
+        if awaits and self._await(attachment, offered, now, withdrawn=False):
             attachment.phase = Phase.CONFIRMING
         else:
             self._answer(attachment)
 
-    def announce(self, attachment: Attachment) -> None:
-        """Offer an endpoint's routes, as its network says."""
+    def announce(self, attachment: Attachment) -> list[Prefix]:
+        """Offer an endpoint's routes that no aggregate of ours covers; return them."""
         assert attachment.endpoint is not None
         if attachment.refused:
-            return
-        network = self.networks.get(attachment.network)
-        by_block = network is not None and network.announce == "blocks"
-        borrowed = {loan.address for loan in self.addresses.loans.values()}
-        self.speaking.offer(
-            Announcement(prefix)
-            for address, prefix in zip(
-                attachment.endpoint.addresses, attachment.endpoint.prefixes, strict=True
-            )
-            if not by_block or address in borrowed
-        )
+            return []
+        prefixes = [p for p in attachment.endpoint.prefixes if not self._covered(attachment, p)]
+        self.speaking.offer(Announcement(prefix) for prefix in prefixes)
+        return prefixes
+
+    def _covered(self, attachment: Attachment, prefix: Prefix) -> bool:
+        if not self.aggregates:
+            return False
+        block = self.addresses.block_of(attachment.network, prefix.network_address)
+        return block in self.aggregates
+
+    def follow_aggregates(self) -> None:
+        """Offer what no aggregate covers any more, and take back what one covers now."""
+        for attachment in self.known.values():
+            if attachment.phase in STANDING and attachment.endpoint is not None:
+                offered = self.announce(attachment)
+                self.speaking.retract(p for p in attachment.endpoint.prefixes if p not in offered)
 
     def _answer(self, attachment: Attachment) -> None:
         assert attachment.endpoint is not None
@@ -228,19 +198,16 @@ class Attachments:
             self.out.append(AttachAnswer(token, attachment.endpoint))
         attachment.attaching = set()
 
-    def _unbuild(self, attachment: Attachment, error: FabricError) -> None:
-        """An ADD failed half-way: nothing of it stays."""
-        assert attachment.endpoint is not None
-        self.out.append(Detach(attachment.endpoint))
-        self.out.append(Record(JournalChange(gone=attachment.key)))
-        self.addresses.give_back(attachment.network, attachment.endpoint.addresses)
-        self._fail(attachment, error)
-
-    def _fail(self, attachment: Attachment, error: FabricError) -> None:
-        self.addresses.give_back(attachment.network, attachment.taken)
+    def _refuse(self, attachment: Attachment, error: FabricError) -> None:
         for token in sorted(attachment.attaching):
             self.out.append(Refuse(token, error))
-        self._forget(attachment)
+        attachment.attaching = set()
+
+    def _fail(self, waiter: Attachment, error: FabricError) -> None:
+        """End an ADD of which nothing stands yet."""
+        self.addresses.give_back(waiter.network, waiter.taken)
+        self._refuse(waiter, error)
+        self._forget(waiter)
 
     def _forget(self, attachment: Attachment) -> None:
         self.known.pop(attachment.key, None)
@@ -248,11 +215,59 @@ class Attachments:
         for token in sorted(attachment.detaching):
             self._settle(token)
 
+    # repair
+
+    def _mended(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
+        """An endpoint that stood, or should have, was attached again; announced only if it stands."""
+        self.unverified.discard(attachment.key)
+        if isinstance(error, NamespaceGoneError):
+            self.leave(attachment, now)
+            return
+        self.out.append(Warn(f"endpoint {attachment.key}", str(error) if error else ""))
+        if error is not None:
+            assert attachment.endpoint is not None
+            self.departures.forget(attachment.key)
+            self.speaking.retract(attachment.endpoint.prefixes)
+            attachment.phase = Phase.MENDING
+            self._refuse(attachment, error)
+        elif attachment.phase is Phase.MENDING:
+            self._stand(attachment, now)
+
+    def stored(self, key: EndpointKey, sequence: int) -> None:
+        """netmaster has the endpoint, and lets this host announce it."""
+        attachment = self.known.get(key)
+        if attachment is None or attachment.endpoint is None or attachment.phase in LEAVING:
+            return
+        if attachment.endpoint.sequence != sequence:
+            attachment.endpoint = attachment.endpoint.moved(sequence)
+            self.ledger.write(JournalChange(endpoint=attachment.endpoint))
+        if attachment.refused:
+            attachment.refused = False
+            self.out.append(Warn(f"endpoint {key}", ""))
+            if attachment.phase in STANDING:
+                self.announce(attachment)
+
+    def refuse(self, key: EndpointKey, reason: str, now: float) -> None:
+        """netmaster does not let this host announce an endpoint."""
+        attachment = self.known.get(key)
+        if attachment is None or attachment.endpoint is None:
+            return
+        attachment.refused = True
+        self.out.append(Warn(f"endpoint {key}", reason))
+        if attachment.phase is Phase.CONFIRMING:
+            self._refuse(attachment, UnauthorizedError(f"endpoint {key}: {reason}"))
+            self.leave(attachment, now)
+        elif attachment.phase is Phase.UP:
+            self.speaking.retract(attachment.endpoint.prefixes)
+
     # DEL
 
     def remove(self, token: int, keys: Iterable[EndpointKey], now: float) -> None:
         """Begin a DEL of these endpoints; those that are not known are gone already."""
         found = [self.known[key] for key in keys if key in self.known]
+        if not (self.ready or found):
+            self.out.append(Refuse(token, admission.journal_lost(self.settings.host)))
+            return
         self.owed[token] = len(found) + 1
         for attachment in found:
             attachment.detaching.add(token)
@@ -260,116 +275,137 @@ class Attachments:
         self._settle(token)
 
     def _settle(self, token: int) -> None:
+        """One of those that a token waits for is gone. A token that was refused waits no more."""
+        if token not in self.owed:
+            return
         self.owed[token] -= 1
         if not self.owed[token]:
             del self.owed[token]
             self.out.append(DetachAnswer(token))
 
     def leave(self, attachment: Attachment, now: float) -> None:
-        """Take an attachment down, from whatever phase it is in."""
+        """Take an attachment down, from whatever phase it is in; withdraw before break."""
+        if attachment.stuck:
+            self._detach(attachment)
         if attachment.phase in LEAVING:
             return
+        self._refuse(attachment, admission.being_removed(attachment.key))
         if attachment.phase is Phase.WAITING:
-            self._fail(attachment, _leaving(attachment))
+            self._fail(attachment, admission.being_removed(attachment.key))
             return
         if attachment.phase is Phase.BUILDING:
             attachment.cancelled = True
-            self._refuse_all(attachment)
             return
-        self._refuse_all(attachment)
         assert attachment.endpoint is not None
-        self.out.append(Record(JournalChange(detaching=attachment.key)))
+        self.unverified.discard(attachment.key)
+        self.ledger.write(JournalChange(detaching=attachment.key))
         offered = [p for p in attachment.endpoint.prefixes if p in self.speaking.offered]
         self.speaking.retract(offered)
-        attachment.phase = Phase.WITHDRAWING
-        if not (offered and self._await_update(attachment, now)):
-            self._detach(attachment)
+        self._withdraw(attachment, offered, now)
 
-    def _refuse_all(self, attachment: Attachment) -> None:
-        for token in sorted(attachment.attaching):
-            self.out.append(Refuse(token, _leaving(attachment)))
-        attachment.attaching = set()
+    def _withdraw(
+        self,
+        attachment: Attachment,
+        prefixes: Iterable[Prefix],
+        now: float,
+        *,
+        resumed: bool = False,
+    ) -> None:
+        """Wait for the withdrawal to leave; `resumed`: for peers whose session is not seen yet, too."""
+        attachment.phase = Phase.WITHDRAWING
+        if not self._await(attachment, prefixes, now, withdrawn=True, resumed=resumed):
+            self._detach(attachment)
 
     def _detach(self, attachment: Attachment) -> None:
         assert attachment.endpoint is not None
         attachment.phase = Phase.DETACHING
+        attachment.stuck = False
         self.out.append(Detach(attachment.endpoint))
 
     def detached(self, key: EndpointKey, error: FabricError | None, now: float) -> None:
-        """The datapath is gone, or could not be removed: then the next audit tries again."""
+        """The datapath is gone, or could not be removed: then the next audit or DEL tries again."""
         attachment = self.known.get(key)
         if attachment is None or attachment.phase is not Phase.DETACHING:
             return
-        assert attachment.endpoint is not None
         if error is not None:
-            for token in sorted(attachment.detaching):
-                self.owed.pop(token, None)
-                self.out.append(Refuse(token, error))
-            attachment.detaching = set()
-            self.out.append(Warn(f"endpoint {key}", str(error)))
+            self._stuck(attachment, error)
             return
+        assert attachment.endpoint is not None
         attachment.phase = Phase.CLOSING
-        until = now + self.settings.cool_down
         addresses = attachment.endpoint.addresses
-        self.addresses.cool(attachment.network, addresses, until)
-        self._record(
-            attachment, JournalChange(gone=key, cooling=tuple((a, until) for a in addresses))
-        )
-        self.out.append(Tell(EndpointsChanged(down=(key,))))
+        cooling: tuple[tuple[Address, float], ...] = ()
+        if attachment.failure is not None:
+            self.addresses.give_back(attachment.network, addresses)  # nobody has seen them
+        else:
+            until = now + self.settings.cool_down
+            self.addresses.cool(attachment.network, addresses, until)
+            cooling = tuple((address, until) for address in addresses)
+            self.out.append(Tell(EndpointsChanged(down=(key,))))
+        change = JournalChange(gone=key, cooling=cooling)
+        self.ledger.write(change, partial(self._closed, attachment))
 
-    def _closed(self, attachment: Attachment) -> None:
+    def _stuck(self, attachment: Attachment, error: FabricError) -> None:
+        attachment.stuck = True
+        self.out.append(Warn(f"endpoint {attachment.key}", str(error)))
+        self._refuse(attachment, attachment.failure or error)
+        for token in sorted(attachment.detaching):
+            if self.owed.pop(token, 0):
+                self.out.append(Refuse(token, error))
+        attachment.detaching = set()
+
+    def _closed(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
+        """It is written off; where that failed, a restart does it again."""
+        if error is not None:
+            self.out.append(Warn(f"endpoint {attachment.key}", str(error)))
+        if attachment.failure is not None:
+            self._refuse(attachment, attachment.failure)
         self._forget(attachment)
 
     def retry_detach(self) -> None:
         """Try again what could not be detached."""
         for attachment in self.known.values():
-            if attachment.phase is Phase.DETACHING and attachment.endpoint:
-                self.out.append(Detach(attachment.endpoint))
+            if attachment.stuck:
+                self._detach(attachment)
 
     # what is awaited
 
-    def _await_update(self, attachment: Attachment, now: float) -> bool:
-        """Wait for the UPDATEs with an endpoint's prefixes to leave; return whether any will."""
-        assert attachment.endpoint is not None
-        attachment.unsent = {
-            (peer, prefix)
-            for prefix in attachment.endpoint.prefixes
-            for peer in self.speaking.listeners(prefix)
-        }
-        for item in attachment.unsent:
-            self.unsent[item] = attachment.key
+    def _await(
+        self,
+        attachment: Attachment,
+        prefixes: Iterable[Prefix],
+        now: float,
+        *,
+        withdrawn: bool,
+        resumed: bool = False,
+    ) -> bool:
+        """Wait for the UPDATEs with these prefixes to leave; return whether any will."""
+        audience = self.speaking.carriers if resumed else self.speaking.listeners
+        departures = [(peer, prefix, withdrawn) for prefix in prefixes for peer in audience(prefix)]
+        if not self.departures.expect(attachment.key, departures):
+            return False
         attachment.deadline = now + self.settings.advertise_timeout
-        if attachment.unsent:
-            self._wake_at(attachment.deadline, attachment.key)
-        return bool(attachment.unsent)
+        self._wake_at(attachment.deadline, attachment.key)
+        return True
 
     def advertised(self, event: Advertised, now: float) -> None:
         """An UPDATE left for a peer."""
-        for prefix in event.prefixes:
-            self._sent(event.peer, prefix, Phase.CONFIRMING, now)
-        for prefix in event.withdrawn:
-            self._sent(event.peer, prefix, Phase.WITHDRAWING, now)
-
-    def _sent(self, peer: str, prefix: object, phase: Phase, now: float) -> None:
-        attachment = self.known.get(self.unsent.get((peer, prefix), EndpointKey("", "")))
-        if attachment is None or attachment.phase is not phase:
+        if not self.departures.waiting:
             return
-        del self.unsent[peer, prefix]
-        attachment.unsent.discard((peer, prefix))
-        if not attachment.unsent:
-            self._all_sent(attachment, now)
+        for prefix in event.prefixes:
+            self._left(self.departures.left((event.peer, prefix, False)), now)
+        for prefix in event.withdrawn:
+            self._left(self.departures.left((event.peer, prefix, True)), now)
 
     def peer_lost(self, peer: str, now: float) -> None:
         """Nothing more leaves for a peer."""
-        for item in [item for item in self.unsent if item[0] == peer]:
-            attachment = self.known.get(self.unsent.pop(item))
-            if attachment is None:
-                continue
-            attachment.unsent.discard(item)
-            if not attachment.unsent:
-                self._all_sent(attachment, now)
+        for key in self.departures.peer_lost(peer):
+            self._left(key, now)
 
-    def _all_sent(self, attachment: Attachment, now: float) -> None:
+    def _left(self, key: EndpointKey | None, now: float) -> None:
+        """Every UPDATE that an endpoint waited for has left."""
+        attachment = self.known.get(key) if key is not None else None
+        if attachment is None:
+            return
         if attachment.phase is Phase.CONFIRMING:
             self._answer(attachment)
         elif attachment.phase is Phase.WITHDRAWING:
@@ -380,6 +416,10 @@ class Attachments:
     def _wake_at(self, time: float, key: EndpointKey) -> None:
         heappush(self.deadlines, (time, key))
 
+    def next_deadline(self) -> float | None:
+        """Return when something is due next, in the same clock as `now`."""
+        return self.deadlines[0][0] if self.deadlines else None
+
     def tick(self, now: float) -> None:
         """Do what is due."""
         while self.deadlines and self.deadlines[0][0] <= now:
@@ -387,91 +427,78 @@ class Attachments:
             attachment = self.known.get(key)
             if attachment and attachment.deadline <= now:
                 self._due(attachment, now)
-        for key in list(self.waiting):
-            if key in self.known:
-                self._try_address(self.known[key], now)
 
     def _due(self, attachment: Attachment, now: float) -> None:
-        for item in attachment.unsent:
-            self.unsent.pop(item, None)
-        attachment.unsent = set()
         match attachment.phase:
             case Phase.WAITING:
                 self._fail(attachment, self._no_address(attachment))
             case Phase.CONFIRMING:
+                self.departures.forget(attachment.key)
                 where = f"endpoint {attachment.key}"
                 self.out.append(Warn(where, "its route had not left for every peer in time"))
                 self._answer(attachment)
             case Phase.WITHDRAWING:
-                self._all_sent(attachment, now)
+                self.departures.forget(attachment.key)
+                self._left(attachment.key, now)
             case Phase.DRAINING:
                 self._detach(attachment)
 
     def _no_address(self, attachment: Attachment) -> FabricError:
-        network = attachment.network
         if not self.ready:
-            return UnavailableError(
-                f"host {self.settings.host}: its journal was lost and no netmaster answered yet",
-                "bring a netmaster up; addresses are given out once it is known what is in use",
-            )
-        return UnavailableError(
-            f"network {network}: no block with a free address here, and no netmaster gave one "
-            f"within {self.settings.block_timeout:g} s",
-            "check that netmaster and its store run (netctl host ls)",
-        )
+            return admission.journal_lost(self.settings.host)
+        if not self.informed:
+            return admission.no_intent(self.settings.host)
+        return admission.no_block(attachment.network, self.settings.block_timeout)
 
-    def blocks_came(self, now: float) -> None:
+    def addresses_came(self, now: float) -> None:
         """There may be addresses for those that wait."""
         for key in list(self.waiting):
             if key in self.known:
                 self._try_address(self.known[key], now)
 
-    def no_block(self, network: str, error: str, remedy: str) -> None:
-        """netmaster has no address for a network: those that wait for one are told."""
+    def no_block(self, answer: BlockAnswered, wanted: Address | None) -> None:
+        """netmaster has no address: those that wait for the one asked for (or any) are told."""
         for key in list(self.waiting):
-            attachment = self.known.get(key)
-            if attachment and attachment.network == network:
-                self._fail(attachment, ExhaustedError(error, remedy))
+            attachment = self.known[key]
+            assert attachment.request is not None
+            served = any(family_of(a) == answer.family for a in attachment.taken)
+            same = attachment.request.wanted(answer.family) == wanted
+            if attachment.network == answer.network and same and not served:
+                self._fail(attachment, ExhaustedError(answer.error, answer.remedy))
 
     # recovery
 
-    def adopt(self, endpoint: Endpoint, detaching: bool) -> Attachment:
-        """Take an endpoint of the journal or the store as one that is up (or on its way down)."""
-        phase = Phase.DETACHING if detaching else Phase.UP
-        attachment = Attachment(endpoint.key, phase, endpoint=endpoint)
-        attachment.recorded = attachment.attached = True
-        self.known[endpoint.key] = attachment
-        return attachment
+    def adopt(self, endpoint: Endpoint, phase: Phase) -> None:
+        """Take an endpoint of the journal or the store; announced only once its datapath stands."""
+        self.known[endpoint.key] = Attachment(endpoint.key, phase, endpoint=endpoint)
+        if phase is Phase.MENDING:
+            self.unverified.add(endpoint.key)
+
+    def resume_leaving(self, now: float) -> None:
+        """Go on with DELs that a crash interrupted.
+
+        Peers may still have the routes: the replay withdraws them, and nothing breaks before.
+        """
+        for attachment in self.known.values():
+            if attachment.phase is Phase.WITHDRAWING and attachment.endpoint is not None:
+                self._withdraw(attachment, attachment.endpoint.prefixes, now, resumed=True)
 
     def endpoints(self) -> list[Endpoint]:
-        """Return every endpoint that is up."""
+        """Return every endpoint that is up, or should be."""
         return [
             a.endpoint
             for a in self.known.values()
-            if a.endpoint and a.phase in (Phase.UP, Phase.CONFIRMING)
+            if a.endpoint and (a.phase in STANDING or a.phase is Phase.MENDING)
         ]
 
-    def next_deadline(self) -> float | None:
-        """Return when something is due next, in the same clock as `now`."""
-        return self.deadlines[0][0] if self.deadlines else None
+    def standing(self) -> list[Attachment]:
+        """Return the attachments whose routes are announced."""
+        return [a for a in self.known.values() if a.phase in STANDING]
 
-
-def _leaving(attachment: Attachment) -> ConflictError:
-    return ConflictError(
-        f"endpoint {attachment.key} is being removed", "try again when its DEL has ended"
-    )
-
-
-def _elsewhere(attachment: Attachment) -> ConflictError:
-    assert attachment.endpoint is not None
-    return ConflictError(
-        f"endpoint {attachment.key} is attached in {attachment.endpoint.namespace} already",
-        "DEL it first",
-    )
-
-
-def _in_use(address: Address, network: str) -> ConflictError:
-    return ConflictError(
-        f"address {address} of network {network} is in use, reserved or cooling down here",
-        "ask for another, or for none",
-    )
+    def busy(self) -> set[str]:
+        """Return the links that are being changed: an audit leaves them alone."""
+        return {
+            a.endpoint.link
+            for a in self.known.values()
+            if a.endpoint and a.phase not in STANDING and a.phase is not Phase.MENDING
+        }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-from netfabric.fabric.prefix import Address, Prefix, host_prefix
+from netfabric.fabric.prefix import Address, Family, Prefix, family_of, host_prefix
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,6 +33,10 @@ class AttachRequest:
     name: str = ""
     """The container's or pod's name, for people and DNS."""
     labels: tuple[tuple[str, str], ...] = ()
+
+    def wanted(self, family: Family) -> Address | None:
+        """Return the requested address of a family, if any."""
+        return next((a for a in self.addresses if family_of(a) == family), None)
 
 
 @dataclass(frozen=True, slots=True)

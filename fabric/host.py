@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from netfabric.fabric.addresses import Addresses
-from netfabric.fabric.attachment import LEAVING, Phase
+from netfabric.fabric.attachment import STANDING, Phase
 from netfabric.fabric.attachments import Attachments
-from netfabric.fabric.effects import Audit, Detach, Effect, JournalChange, Record, Tell, Warn
+from netfabric.fabric.effects import Audit, Effect, JournalChange, Tell, Warn
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.events import (
     Advertised,
@@ -17,6 +17,7 @@ from netfabric.fabric.events import (
     EndOfRib,
     Event,
     HostSettings,
+    JournalState,
     KernelObserved,
     MasterConnected,
     MasterLost,
@@ -31,6 +32,7 @@ from netfabric.fabric.events import (
     UplinksChanged,
 )
 from netfabric.fabric.kernel import EndpointLink, KernelState
+from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.network import Network
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.prefix import Prefix
@@ -49,7 +51,7 @@ from netfabric.fabric.session import (
     Welcome,
 )
 from netfabric.fabric.speaking import Speaking
-from netfabric.fabric.upkeep import Upkeep
+from netfabric.fabric.upkeep import Upkeep, link_of
 
 SETTLE_TIMEOUT = 60.0
 """Seconds after start at which routes found in the kernel are no longer spared."""
@@ -61,19 +63,25 @@ class Host:
     def __init__(self, settings: HostSettings) -> None:
         self.settings = settings
         self.out: list[Effect] = []
-        self.addresses = Addresses(settings, self.out)
+        self.ledger = Ledger(self.out)
+        self.addresses = Addresses(settings, self.out, self.ledger)
         self.speaking = Speaking(settings, self.out)
         self.upkeep = Upkeep(self.out)
-        self.attachments = Attachments(settings, self.out, self.addresses, self.speaking)
+        self.attachments = Attachments(
+            settings, self.out, self.ledger, self.addresses, self.speaking
+        )
         self.networks: dict[str, Network] = {}
         self.attachments.networks = self.networks
         self.intent: IntentChanged | None = None
         self.connected = False
         self.fresh = False
+        """The journal is new or was lost: netmaster has to say what this host holds."""
         self.kernel_links: dict[str, EndpointLink] = {}
+        """Endpoints' links found at start, by name."""
         self.started_at = 0.0
         self.audit_at = 0.0
-        self.aggregates: set[Prefix] = set()
+        self.lost: set[HeldBlock] = set()
+        """Blocks in use here that the store does not give us."""
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event at wall-clock time `now` (seconds); return what is to be done, in order."""
@@ -99,7 +107,7 @@ class Host:
             case Detached(key, error):
                 self.attachments.detached(key, error, now)
             case Recorded(number, error):
-                self.attachments.recorded(number, error, now)
+                self.ledger.recorded(number, error, now)
             case Advertised():
                 self.attachments.advertised(event, now)
             case PathsReceived():
@@ -127,7 +135,7 @@ class Host:
             case Started():
                 self._start(event, now)
             case Tick():
-                pass
+                self.attachments.addresses_came(now)
         self._tick(now)
 
     def _matching(self, key: EndpointKey) -> list[EndpointKey]:
@@ -146,30 +154,31 @@ class Host:
             if isinstance(thing, EndpointLink)
         }
         journal = event.journal
-        if journal is None:
-            self.fresh = True
-            return
-        self.attachments.ready = True
+        # Intent is written last of what a first Welcome brings: without it the rest is no proof.
+        self.fresh = journal is None or journal.intent is None
+        self.attachments.ready = not self.fresh
+        if journal is not None:
+            self._recover(journal)
+        if journal is not None and journal.intent is not None:
+            self._repair(event.observed)
+            self._intent(journal.intent, now, durable=True)
+            self.attachments.resume_leaving(now)
+
+    def _recover(self, journal: JournalState) -> None:
         self.addresses.recover(journal)
         for endpoint in journal.endpoints:
             leaving = endpoint.key in journal.detaching
-            self.attachments.adopt(endpoint, leaving)
-            if leaving:
-                self.out.append(Detach(endpoint))
-        if journal.intent is not None:
-            self._intent(journal.intent, now, durable=True)
-        self._repair(event.observed)
+            self.attachments.adopt(
+                endpoint, Phase.WITHDRAWING if leaving else self._found(endpoint)
+            )
+
+    def _found(self, endpoint: Endpoint) -> Phase:
+        stands = self.kernel_links.get(endpoint.link) == link_of(endpoint)
+        return Phase.UP if stands else Phase.MENDING
 
     def _repair(self, observed: KernelState) -> None:
         up = {endpoint.link: endpoint for endpoint in self.attachments.endpoints()}
-        self.upkeep.audit(observed, up, self._busy())
-
-    def _busy(self) -> set[str]:
-        return {
-            attachment.endpoint.link
-            for attachment in self.attachments.known.values()
-            if attachment.endpoint and attachment.phase not in (Phase.UP, Phase.CONFIRMING)
-        }
+        self.upkeep.audit(observed, up, self.attachments.busy())
 
     # netmaster
 
@@ -205,139 +214,140 @@ class Host:
                 self.addresses.lend(message)
             case LoanEnded(loan):
                 self.addresses.loan_ended(loan)
-            case EndpointsAnswered():
-                self._answered(message)
+            case EndpointsAnswered(stored, refused):
+                for kept in stored:
+                    self.attachments.stored(kept.key, kept.sequence)
+                for other in refused:
+                    self.attachments.refuse(other.key, other.reason, now)
 
     def _block(self, answer: BlockAnswered, now: float) -> None:
-        self.addresses.answered(answer)
+        wanted = self.addresses.answered(answer)
         if answer.error:
-            self.attachments.no_block(answer.network, answer.error, answer.remedy)
+            self.attachments.no_block(answer, wanted)
         self._aggregates()
-        self.attachments.blocks_came(now)
+        self.attachments.addresses_came(now)
 
     def _welcome(self, welcome: Welcome, now: float) -> None:
-        for block in welcome.blocks:
-            self.addresses.hold(block)
-        for loan in welcome.loans:
-            if loan.address:
-                self.addresses.borrow(loan)
-        if self.fresh:
-            self._rebuild(welcome)
-        else:
-            self._compare(welcome)
-        self._aggregates()
-        self.attachments.blocks_came(now)
-
-    def _compare(self, welcome: Welcome) -> None:
-        """Let go of blocks that the store gives to somebody else, and of endpoints it knows and we don't."""
-        for block in [b for b in self.addresses.blocks if b not in welcome.blocks]:
-            name = f"block {block.prefix} of {block.network}"
-            if self.addresses.lose(block):
-                self.out.append(
-                    Warn(
-                        name,
-                        "the store does not give it to this host any more, and it is in use here: "
-                        "nothing new is given out of it; move its containers",
-                    )
+        in_use = self.addresses.welcomed(welcome, fresh=self.fresh)
+        for block in in_use:
+            self.out.append(
+                Warn(
+                    _name(block),
+                    "the store does not give it to this host any more, and it is in use here: "
+                    "nothing new is given out of it; move its containers",
                 )
+            )
+        for block in self.lost.intersection(welcome.blocks):
+            self.out.append(Warn(_name(block), ""))
+        self.lost = set(in_use)
+        if self.fresh:
+            self._rebuild(welcome, now)
+        else:
+            self._forget_others(welcome)
+        self._aggregates()
+        self.attachments.addresses_came(now)
+
+    def _forget_others(self, welcome: Welcome) -> None:
+        """Have netmaster forget endpoints that are not here (any more)."""
         known = self.attachments.known
         gone = tuple(e.key for e in welcome.endpoints if e.key not in known)
         if gone:
             self.out.append(Tell(EndpointsChanged(down=gone)))
 
-    def _rebuild(self, welcome: Welcome) -> None:
+    def _rebuild(self, welcome: Welcome, now: float) -> None:
         """The journal was lost: what the store knows and the kernel still has is adopted."""
-        gone: list[EndpointKey] = []
+        known = self.attachments.known
         for endpoint in welcome.endpoints:
-            if endpoint.link in self.kernel_links:
-                self.attachments.adopt(endpoint, detaching=False)
-                self.out.append(Record(JournalChange(endpoint=endpoint)))
-            else:
-                gone.append(endpoint.key)
-        if gone:
-            self.out.append(Tell(EndpointsChanged(down=tuple(gone))))
+            if endpoint.link in self.kernel_links and endpoint.key not in known:
+                self.attachments.adopt(endpoint, self._found(endpoint))
+                self.addresses.use(f"{endpoint.tenant}:{endpoint.network}", endpoint.addresses)
+                self.ledger.write(JournalChange(endpoint=endpoint))
+        self._spare_unknown_links(now)
+        self._forget_others(welcome)
         self.fresh = False
         self.attachments.ready = True
-        self._use_kernel_links()
-        self._announce_all()
+        if self.intent is not None:
+            self.ledger.write(JournalChange(intent=self.intent))
+            self._announce_all()
+        self.attachments.resume_leaving(now)
+        self.out.append(Audit())
 
-    def _use_kernel_links(self) -> None:
-        """Whatever address a link of ours has is in use, known or not."""
-        for link in self.kernel_links.values():
-            for address in link.addresses:
-                if network := self.addresses.network_of(address):
-                    self.addresses.use(network, (address,))
-
-    def _answered(self, answer: EndpointsAnswered) -> None:
-        for stored in answer.stored:
-            key, sequence = stored.key, stored.sequence
-            attachment = self.attachments.known.get(key)
-            if attachment and attachment.endpoint and attachment.endpoint.sequence != sequence:
-                attachment.endpoint = attachment.endpoint.moved(sequence)
-                if attachment.phase not in LEAVING:
-                    self.out.append(Record(JournalChange(endpoint=attachment.endpoint)))
-            self.out.append(Warn(f"endpoint {key}", ""))
-        for refused in answer.refused:
-            key, reason = refused.key, refused.reason
-            attachment = self.attachments.known.get(key)
-            if attachment and attachment.endpoint:
-                attachment.refused = True
-                self.speaking.retract(attachment.endpoint.prefixes)
-                self.out.append(Warn(f"endpoint {key}", reason))
+    def _spare_unknown_links(self, now: float) -> None:
+        """A link of ours that nobody knows is removed; its addresses are not given out for a while."""
+        ours = {a.endpoint.link for a in self.attachments.known.values() if a.endpoint}
+        for name in self.kernel_links.keys() - ours:
+            for address in self.kernel_links[name].addresses:
+                self.addresses.cool_unknown(address, now + self.settings.cool_down)
 
     # intent
 
     def _intent(self, change: IntentChanged, now: float, durable: bool = False) -> None:
         merged = merge(self.intent, change)
-        known_before = self.intent is not None
         self.intent = merged
-        self.networks.clear()
-        self.networks.update((network.key, network) for network in merged.networks)
+        self.attachments.informed = True
         endpoints = [a.endpoint for a in self.attachments.known.values() if a.endpoint]
-        self.addresses.set_networks(self.networks, endpoints)
-        if not durable:
-            self.out.append(Record(JournalChange(intent=merged)))
-        if not self.attachments.ready:
-            self._use_kernel_links()
+        self._networks(merged, endpoints, without=change.networks_gone)
+        if change.networks_gone:
+            self._networks(merged, endpoints)
+        if not durable and not self.fresh:
+            self.ledger.write(JournalChange(intent=merged))
         self._speaker(merged.speaker, {peer.key: peer for peer in merged.peers}, now)
-        if not known_before or not self.speaking.replayed:
-            self._announce_all()
         self._aggregates()
-        self.attachments.blocks_came(now)
+        if not self.speaking.replayed:
+            self._announce_all()
+        self.attachments.addresses_came(now)
+
+    def _networks(
+        self, intent: IntentChanged, endpoints: list[Endpoint], without: tuple[str, ...] = ()
+    ) -> None:
+        self.networks.clear()
+        self.networks.update((n.key, n) for n in intent.networks if n.key not in without)
+        self.addresses.set_networks(self.networks, endpoints)
 
     def _speaker(self, speaker: Speaker | None, peers: dict[str, Peer], now: float) -> None:
-        if (speaker, peers) != (self.speaking.speaker, self.speaking.peers):
-            for gone in self.speaking.peers.keys() - peers.keys():
-                self.attachments.peer_lost(gone, now)
-            self._routes_changed(self.speaking.configure(speaker, peers, now))
+        for gone in self.speaking.peers.keys() - peers.keys():
+            self.attachments.peer_lost(gone, now)
+        self._routes_changed(self.speaking.configure(speaker, peers, now))
 
     def _announce_all(self) -> None:
-        """Offer everything again after start; End-of-RIB only when all of it is known."""
+        """Offer everything again after start; aggregates first, since they cover much of it."""
         if not self.attachments.ready or self.intent is None:
             return
-        for attachment in self.attachments.known.values():
-            if attachment.phase in (Phase.UP, Phase.CONFIRMING):
-                self.attachments.announce(attachment)
         self._aggregates()
-        self.speaking.replay()
+        for attachment in self.attachments.standing():
+            self.attachments.announce(attachment)
+
+    def _replay_ended(self) -> bool:
+        """Return whether all that this host offers has been announced: what stands, and what is mended."""
+        return (
+            self.intent is not None and self.attachments.ready and not self.attachments.unverified
+        )
 
     def _aggregates(self) -> None:
-        """Announce held blocks of the networks that want it, each with its unreachable rest."""
+        """Announce open blocks of the networks that want it, each with its unreachable rest.
+
+        What lies in one is not announced by itself; make before break in both directions.
+        """
         if not self.attachments.ready:
             return
         wanted = {
             block.prefix
             for block in self.addresses.blocks
-            if (network := self.networks.get(block.network)) and network.announce == "blocks"
+            if (network := self.networks.get(block.network))
+            and network.announce == "blocks"
+            and self.addresses.is_open(block)
         }
-        for prefix in wanted - self.aggregates:
+        before = self.attachments.aggregates
+        if wanted == before:
+            return
+        for prefix in wanted - before:
             self.upkeep.aggregate(prefix, True)
         self.speaking.offer(Announcement(prefix) for prefix in sorted(wanted, key=str))
-        gone = self.aggregates - wanted
-        self.speaking.retract(gone)
-        for prefix in gone:
+        self.attachments.aggregates = wanted
+        self.attachments.follow_aggregates()
+        self.speaking.retract(before - wanted)
+        for prefix in before - wanted:
             self.upkeep.aggregate(prefix, False)
-        self.aggregates = wanted
 
     # routes and kernel
 
@@ -354,8 +364,12 @@ class Host:
 
     def _tick(self, now: float) -> None:
         self.attachments.tick(now)
-        self.addresses.tick(now)
+        if self.addresses.tick(now):
+            self._aggregates()
+            self.attachments.addresses_came(now)
         self.speaking.tick_if_due(now)
+        if not self.speaking.replayed and self._replay_ended():
+            self.speaking.replay()
         if self.upkeep.inherited and self._settled(now):
             self.upkeep.settle()
         if self.started_at and now >= self.audit_at:
@@ -368,26 +382,35 @@ class Host:
         return self.intent is not None and self.speaking.settled()
 
     def endpoint(self, key: EndpointKey) -> Endpoint | None:
-        """Return an endpoint that is up, for CHECK."""
+        """Return an endpoint that is up, or should be, for CHECK."""
         attachment = self.attachments.known.get(key)
-        return attachment.endpoint if attachment and attachment.phase is Phase.UP else None
+        up = attachment is not None and attachment.phase in (*STANDING, Phase.MENDING)
+        return attachment.endpoint if attachment is not None and up else None
 
     def held(self) -> list[HeldBlock]:
         """Return the blocks that this host holds."""
         return list(self.addresses.blocks)
 
 
+def _name(block: HeldBlock) -> str:
+    return f"block {block.prefix} of {block.network}"
+
+
 def merge(old: IntentChanged | None, change: IntentChanged) -> IntentChanged:
-    """Return the whole intent after a change, as one full message."""
+    """Return the whole intent after a change, as one full message.
+
+    What a delta has both as gone and as there was removed and made again.
+    """
     if change.full or old is None:
         return replace(change, full=True, networks_gone=(), peers_gone=())
-    networks = {n.key: n for n in (*old.networks, *change.networks)}
-    peers = {p.key: p for p in (*old.peers, *change.peers)}
-    speaker = None if change.speaker_gone else change.speaker or old.speaker
+    networks = {n.key: n for n in old.networks if n.key not in change.networks_gone}
+    peers = {p.key: p for p in old.peers if p.key not in change.peers_gone}
+    networks.update((n.key, n) for n in change.networks)
+    peers.update((p.key, p) for p in change.peers)
     return IntentChanged(
         version=change.version,
         full=True,
-        networks=tuple(n for key, n in networks.items() if key not in change.networks_gone),
-        speaker=speaker,
-        peers=tuple(p for key, p in peers.items() if key not in change.peers_gone),
+        networks=tuple(networks.values()),
+        speaker=None if change.speaker_gone else change.speaker or old.speaker,
+        peers=tuple(peers.values()),
     )

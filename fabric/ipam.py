@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from netfabric.fabric.network import Network, Range
@@ -58,6 +58,27 @@ class _Block:
     next: int
     end: int
     returned: list[int] = field(default_factory=list)
+    """A heap; a number in it may be taken again (asked for by name)."""
+    listed: set[int] = field(default_factory=set)
+    """What `returned` holds."""
+    used: int = 0
+    """How many of its addresses are taken."""
+
+    def put_back(self, number: int) -> None:
+        """List a number as free, unless it is still to come or listed."""
+        if number < self.next and number not in self.listed:
+            self.listed.add(number)
+            heappush(self.returned, number)
+
+    def numbers(self) -> Iterator[int]:
+        """Yield what may be free, lowest returned ones first, each removed from where it was kept."""
+        while self.returned:
+            number = heappop(self.returned)
+            self.listed.discard(number)
+            yield number
+        while self.next < self.end:
+            self.next += 1
+            yield self.next - 1
 
 
 @dataclass(slots=True)
@@ -85,9 +106,17 @@ class Pool:
         """Hold a block; adding it again changes nothing."""
         self.closed.discard(block)
         if block not in self.blocks:
-            low = max(int(block.network_address), int(self.range.first))
-            high = min(int(block.broadcast_address), int(self.range.last))
-            self.blocks[block] = _Block(low, high + 1)
+            low, high = self._bounds(block)
+            held = self.blocks[block] = _Block(low, high + 1)
+            first, last = int(block.network_address), int(block.broadcast_address)
+            held.used = sum(first <= number <= last for number in self.taken)
+
+    def _bounds(self, block: Prefix) -> tuple[int, int]:
+        """Return the first and last number of a block that lie in the range."""
+        return (
+            max(int(block.network_address), int(self.range.first)),
+            min(int(block.broadcast_address), int(self.range.last)),
+        )
 
     def drop(self, block: Prefix) -> None:
         """Hold a block no longer."""
@@ -102,12 +131,25 @@ class Pool:
         """Hold a borrowed address no longer."""
         self.loans.discard(int(address))
 
+    def has(self, address: Address) -> bool:
+        """Return whether an address lies in a held block, open or closed, or is borrowed."""
+        return int(address) in self.loans or self.held_block_of(address) is not None
+
     def holds(self, address: Address) -> bool:
-        """Return whether an address lies in a held block or is borrowed."""
+        """Return whether an address lies in an open held block or is borrowed."""
         if int(address) in self.loans:
             return True
+        block = self.held_block_of(address)
+        return block is not None and block not in self.closed
+
+    def held_block_of(self, address: Address) -> Prefix | None:
+        """Return the held block, open or closed, in which an address lies."""
         block = block_of(self.range, address)
-        return block in self.blocks and block not in self.closed
+        return block if block in self.blocks else None
+
+    def is_taken(self, address: Address | None) -> bool:
+        """Return whether an address is in use, cooling down, or lent."""
+        return address is not None and int(address) in self.taken
 
     def is_free(self, address: Address) -> bool:
         """Return whether `take(address)` would give it."""
@@ -118,50 +160,50 @@ class Pool:
         )
 
     def take(self, wanted: Address | None = None, block: Prefix | None = None) -> Address | None:
-        """Return a free address and count it as taken: `wanted`, or the lowest (of `block`); or None."""
+        """Return a free address and count it as taken: `wanted`, or the next one (of `block`); or None."""
         if wanted is not None:
             if not self.is_free(wanted):
                 return None
-            self.taken.add(int(wanted))
+            self.reserve(wanted)
             return wanted
         for number in self._free_numbers(block):
             address = _address(self.family, number)
             if number not in self.taken and usable(self.network, self.range, address):
-                self.taken.add(number)
+                self.reserve(address)
                 return address
         return None
 
     def _free_numbers(self, only: Prefix | None) -> Iterator[int]:
-        """Yield numbers that may be free, each removed from where it was kept."""
-        for prefix in sorted(self.blocks) if only is None else (only,):
-            block = self.blocks.get(prefix)
-            if block is None or prefix in self.closed:
-                continue
-            while block.returned:
-                yield heappop(block.returned)
-            while block.next < block.end:
-                block.next += 1
-                yield block.next - 1
+        for prefix in self.blocks if only is None else (only,):
+            if prefix in self.blocks and prefix not in self.closed:
+                yield from self.blocks[prefix].numbers()
         if only is None:
             yield from sorted(self.loans - self.taken)
 
     def reserve(self, address: Address) -> None:
         """Count an address as taken, whatever was known of it (found in the journal or the kernel)."""
-        self.taken.add(int(address))
+        number = int(address)
+        if number not in self.taken:
+            self.taken.add(number)
+            self._count(address, 1)
+
+    def _count(self, address: Address, more: int) -> _Block | None:
+        block = self.blocks.get(block_of(self.range, address))
+        if block is not None:
+            block.used += more
+        return block
 
     def release(self, address: Address) -> None:
         """Make an address free again."""
         number = int(address)
-        if number not in self.taken:
-            return
-        self.taken.discard(number)
-        block = self.blocks.get(block_of(self.range, address))
-        if block and number < block.next and number not in block.returned:
-            heappush(block.returned, number)
+        if number in self.taken:
+            self.taken.discard(number)
+            if block := self._count(address, -1):
+                block.put_back(number)
 
     def free(self, enough: int = 1 << 30) -> int:
         """Return how many addresses are free, counted up to `enough` (an estimate from above)."""
-        total = len(self.loans - self.taken)
+        total = len(self.loans - self.taken) if self.loans else 0
         for prefix, block in self.blocks.items():
             if prefix not in self.closed:
                 total += block.end - block.next + len(block.returned)
@@ -169,13 +211,20 @@ class Pool:
                 return enough
         return total
 
-    def users_of(self, block: Prefix) -> int:
-        """Return how many addresses of a block are taken."""
-        low, high = int(block.network_address), int(block.broadcast_address)
-        return sum(low <= number <= high for number in self.taken)
+    def used(self, block: Prefix) -> int:
+        """Return how many addresses of a held block are taken."""
+        held = self.blocks.get(block)
+        return held.used if held else 0
 
     def retarget(self, network: Network, range_: Range) -> None:
         """Follow a change of the network's intent; what is taken stays taken."""
+        before = (self.range, self.network.reserved)
         self.network, self.range = network, range_
-        for block in self.blocks.values():
-            heapify(block.returned)
+        if before == (range_, network.reserved):
+            return
+        for prefix, block in self.blocks.items():
+            # What could not be given out before may be free now.
+            low, high = self._bounds(prefix)
+            block.next, block.end = low, high + 1
+            block.returned.clear()
+            block.listed.clear()

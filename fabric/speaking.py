@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from netfabric.fabric.effects import (
     Announce,
@@ -21,6 +22,8 @@ from netfabric.fabric.route import Announcement, LearnedRoute
 from netfabric.fabric.session import RoutesLearned, SessionsChanged, SessionStatus
 
 SHOWN_PREFIXES = 1000
+MAX_PREFIXES, OTHER_CONFIGURATION_CHANGE = 1, 6
+"""Subcodes of Cease (RFC 4486, section 3)."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,10 @@ class Speaking:
     """Peers and families whose End-of-RIB has come since start."""
     failed: set[str] = field(default_factory=set)
     """Peers that were seen to be down since start."""
+    torn: set[str] = field(default_factory=set)
+    """Peers whose session is being torn down: what they still say is void."""
+    configured: bool = False
+    """Whether the speaker was told anything since start: it may run what an earlier agent told it."""
     sessions: dict[str, SessionStatus] = field(default_factory=dict)
     replayed: bool = False
     counts_changed: bool = False
@@ -46,21 +53,33 @@ class Speaking:
 
     def configure(self, speaker: Speaker | None, peers: dict[str, Peer], now: float) -> set[Prefix]:
         """Follow the intent; return the prefixes whose best paths changed because a peer went away."""
-        if (speaker, peers) == (self.speaker, self.peers) and self.replayed:
+        if self.configured and (speaker, peers) == (self.speaker, self.peers):
             return set()
+        self.configured = True
         changed: set[Prefix] = set()
         for gone in self.peers.keys() - peers.keys():
             changed |= self.rib.forget(gone)
             self.up.discard(gone)
+            self.torn.discard(gone)
             self.sessions.pop(gone, None)
-        for key in peers.keys() - self.sessions.keys():
-            peer = peers[key]
-            self.sessions[key] = SessionStatus(key, peer.address, peer.asn, "idle", now)
+        for key, peer in peers.items():
+            old = self.sessions.get(key)
+            if old is None or (old.address, old.asn) != (peer.address, peer.asn):
+                self.sessions[key] = SessionStatus(key, peer.address, peer.asn, "idle", now)
+        refiltered = [key for key in self.up if _filtered_otherwise(self.peers[key], peers[key])]
         self.speaker, self.peers = speaker, dict(peers)
         self.rib.own_asn = speaker.asn if speaker else 0
         self.out.append(ConfigureSpeaker(speaker, tuple(peers.values())))
+        for key in refiltered:
+            changed |= self._tear_down(key, OTHER_CONFIGURATION_CHANGE)
         self.tell_sessions()
         return changed
+
+    def _tear_down(self, key: str, subcode: int) -> set[Prefix]:
+        """End a session; what the peer said is void at once."""
+        self.torn.add(key)
+        self.out.append(TearDown(key, subcode))
+        return self.rib.forget(key)
 
     def replay(self) -> None:
         """Say once, after start, that everything offered has been announced."""
@@ -81,15 +100,20 @@ class Speaking:
         if gone:
             self.out.append(Withdraw(gone))
 
-    def listeners(self, prefix: Prefix) -> set[str]:
-        """Return the established peers that carry a prefix's family."""
+    def carriers(self, prefix: Prefix) -> list[str]:
+        """Return the peers that carry a prefix's family, established or not."""
         family = family_of(prefix)
-        return {key for key in self.up if family in self.peers[key].carried}
+        return [key for key, peer in self.peers.items() if family in peer.carried]
+
+    def listeners(self, prefix: Prefix) -> list[str]:
+        """Return the established peers that carry a prefix's family."""
+        return [key for key in self.carriers(prefix) if key in self.up]
 
     def peer_up(self, key: str, now: float) -> None:
         """A session is established."""
         if peer := self.peers.get(key):
             self.up.add(key)
+            self.torn.discard(key)
             self.sessions[key] = SessionStatus(key, peer.address, peer.asn, "established", now)
             self.out.append(Warn(f"peer {key}", ""))
             self.tell_sessions()
@@ -100,6 +124,7 @@ class Speaking:
             return set()
         was_up = key in self.up
         self.up.discard(key)
+        self.torn.discard(key)
         self.failed.add(key)
         old = self.sessions[key]
         if was_up or old.reason != reason:
@@ -114,21 +139,21 @@ class Speaking:
     def received(self, event: PathsReceived) -> set[Prefix]:
         """Take an UPDATE; return the prefixes whose best paths changed."""
         peer = self.peers.get(event.peer)
-        if peer is None:
+        if peer is None or event.peer in self.torn:
             return set()
         changed = self.rib.receive(
             peer, event.attributes, event.announced, event.withdrawn, self.offered
         )
         self.counts_changed = True
         if self.rib.count(event.peer) > peer.imports.max_prefixes:
-            self.out += [
-                TearDown(event.peer, 1),
+            changed |= self._tear_down(event.peer, MAX_PREFIXES)
+            self.out.append(
                 Warn(
                     f"peer {event.peer}",
                     f"sent more than {peer.imports.max_prefixes} prefixes: filter at the switch, "
                     "or raise the peer's maxPrefixes",
-                ),
-            ]
+                )
+            )
         return changed
 
     def tell_routes(self, changed: set[Prefix]) -> None:
@@ -157,7 +182,7 @@ class Speaking:
             held = self.rib.adjacent.get(key, {})
             carried = self.peers[key].carried if key in self.peers else ()
             advertised = sum(family_of(p) in carried for p in self.offered) if key in self.up else 0
-            shown = tuple(held)[:SHOWN_PREFIXES]
+            shown = tuple(islice(held, SHOWN_PREFIXES))
             self.sessions[key] = replace(
                 status, received=len(held), advertised=advertised, prefixes=shown
             )
@@ -176,3 +201,13 @@ class Speaking:
             key in self.failed or all((key, family) in self.ended for family in peer.carried)
             for key, peer in self.peers.items()
         )
+
+
+def _filtered_otherwise(old: Peer, new: Peer) -> bool:
+    """Return whether what the peer said has to be said again, under a filter of ours that changed.
+
+    Any other change of a peer starts a new session by itself.
+    """
+    ours = (new.imports, new.local_preference)
+    same_session = replace(old, imports=ours[0], local_preference=ours[1]) == new
+    return same_session and (old.imports, old.local_preference) != ours

@@ -105,11 +105,14 @@ class Upkeep:
 
     def failed(self, failures: Iterable[tuple[KernelKey, FabricError]]) -> None:
         """Note what the kernel refused: the next audit tries again."""
+        by_kind: dict[str, list[FabricError]] = {}
         for key, error in failures:
             self.actual.pop(key, None)
-            name = " ".join(key)
-            self.warned.add(name)
-            self.out.append(Warn(name, str(error)))
+            by_kind.setdefault(f"kernel {key[0]}", []).append(error)
+        for subject, errors in by_kind.items():
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            self.warned.add(subject)
+            self.out.append(Warn(subject, f"{errors[0]}{more}"))
 
     def audit(self, observed: KernelState, endpoints: dict[str, Endpoint], busy: set[str]) -> None:
         """Repair what differs. `endpoints` by link that should be there; links in `busy` are being changed."""

@@ -1,0 +1,88 @@
+"""Whether an ADD can be served at all, and in words why it cannot."""
+
+from netfabric.fabric.endpoint import AttachRequest, EndpointKey
+from netfabric.fabric.errors import (
+    ConflictError,
+    FabricError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+)
+from netfabric.fabric.ipam import usable
+from netfabric.fabric.network import Network
+from netfabric.fabric.prefix import Address, family_of
+
+
+def admit(request: AttachRequest, network: Network | None, host: str) -> Network:
+    """Return the network that a request names; raise what is wrong with the request."""
+    if network is None:
+        raise NotFoundError(
+            f"network {request.tenant}:{request.network}: not known on host {host}",
+            "netctl net ls -a lists the networks; netctl net create makes one",
+        )
+    if network.encap != "routed":
+        raise InvalidError(
+            f"network {network.key}: this host cannot carry encap {network.encap}",
+            "use a network with encap routed",
+        )
+    for address in request.addresses:
+        _admit_address(address, network)
+    return network
+
+
+def _admit_address(address: Address, network: Network) -> None:
+    range_ = network.range_of(family_of(address))
+    if range_ is None or address not in range_.subnet:
+        raise InvalidError(
+            f"address {address} is not in network {network.key}",
+            f"ask for one of {' or '.join(str(r.subnet) for r in network.ranges)}",
+        )
+    if not usable(network, range_, address):
+        raise InvalidError(
+            f"address {address} of network {network.key} is never given out: "
+            "it is the gateway, reserved, or outside the range",
+            f"ask for another of {range_.first}-{range_.last}, or for none",
+        )
+
+
+def being_removed(key: EndpointKey) -> ConflictError:
+    """Return the answer to an ADD of what is on its way down."""
+    return ConflictError(f"endpoint {key} is being removed", "try again when its DEL has ended")
+
+
+def elsewhere(key: EndpointKey, namespace: str) -> ConflictError:
+    """Return the answer to an ADD of the same key with another namespace."""
+    return ConflictError(f"endpoint {key} is attached in {namespace} already", "DEL it first")
+
+
+def in_use(address: Address, network: str) -> ConflictError:
+    """Return the answer to an ADD of an address that this host holds and cannot give."""
+    return ConflictError(
+        f"address {address} of network {network} is in use or cooling down here",
+        "ask for another, or for none",
+    )
+
+
+def journal_lost(host: str) -> UnavailableError:
+    """Return the answer to any request while it is not known what this host holds."""
+    return UnavailableError(
+        f"host {host}: its journal is new or was lost, and no netmaster answered yet",
+        "bring a netmaster up; requests are served once it is known what is in use",
+    )
+
+
+def no_intent(host: str) -> UnavailableError:
+    """Return the answer to an ADD on a host that has never heard of any network."""
+    return UnavailableError(
+        f"host {host}: no netmaster has told it of any network yet",
+        "check that netmaster and its store run (netctl host ls)",
+    )
+
+
+def no_block(network: str, seconds: float) -> FabricError:
+    """Return the answer to an ADD that got no address in time."""
+    return UnavailableError(
+        f"network {network}: no block with a free address here, and no netmaster gave one "
+        f"within {seconds:g} s",
+        "check that netmaster and its store run (netctl host ls)",
+    )
