@@ -10,6 +10,8 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
+from netfabric.agent.cni.build import plugin
+from netfabric.agent.cni.install import Place, conflist
 from netfabric.fabric.prefix import Address
 from netfabric.lab.errors import LabError
 from netfabric.lab.namespace import Namespace
@@ -45,27 +47,24 @@ class Engine:
     host: str
     namespace: Namespace
     plugin: Path
+    """The binary, as installed on this host."""
+    configurations: Path
+    """The directory of its network configurations."""
     socket: Path
     cache: Path
     """A directory: one file for each attached container."""
     log: Path
     """The agent's, for error messages."""
 
-    def configuration(self, network: str) -> dict[str, Any]:
-        """Return the conflist of a network: TENANT:NETWORK."""
+    def conflist(self, network: str) -> dict[str, Any]:
+        """Return the configuration list of a network (TENANT:NETWORK), written if it is not there yet."""
         tenant, _, name = network.partition(":")
-        return {
-            "cniVersion": VERSION,
-            "name": f"{tenant}-{name}",
-            "plugins": [
-                {
-                    "type": self.plugin.name,
-                    "socket": str(self.socket),
-                    "tenant": tenant,
-                    "network": name,
-                }
-            ],
-        }
+        path = self.configurations / f"10-{tenant}-{name}.conflist"
+        if not path.exists():
+            made = conflist(f"{tenant}-{name}", VERSION, tenant, name, "", str(self.socket))
+            Place(self.plugin, path).install(plugin().path, json.dumps(made, indent=2))
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
 
     def add(
         self, name: str, where: Namespace, network: str, addresses: tuple[Address, ...]
@@ -128,11 +127,11 @@ class Engine:
         arguments: Mapping[str, str],
         previous: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        conflist = self.configuration(network)
+        configurations = self.conflist(network)
         configuration = {
-            "cniVersion": conflist["cniVersion"],
-            "name": conflist["name"],
-            **conflist["plugins"][0],
+            "cniVersion": configurations["cniVersion"],
+            "name": configurations["name"],
+            **configurations["plugins"][0],
             **({"prevResult": previous} if previous else {}),
         }
         environment = {

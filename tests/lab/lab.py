@@ -16,7 +16,7 @@ from netfabric.lab.container import Container
 from netfabric.lab.errors import LabError
 from netfabric.lab.files import Files
 from netfabric.lab.intent import intent
-from netfabric.lab.machines import COMMANDS, Controller, Machine
+from netfabric.lab.machines import Controller, Machine
 from netfabric.lab.namespace import Namespace
 from netfabric.lab.plan import NETWORK, TENANT, Node, Plan, namespace_prefix, plan
 from netfabric.lab.process import Process
@@ -70,8 +70,7 @@ class Lab:
     @cached_property
     def machines(self) -> dict[str, Machine]:
         """Return the hosts by name."""
-        plugin = COMMANDS / "netfabric"
-        return {node.name: Machine(self.files, node, plugin) for node in self.plan.hosts}
+        return {node.name: Machine(self.files, node) for node in self.plan.hosts}
 
     @cached_property
     def switches(self) -> dict[str, Switch]:
@@ -123,9 +122,7 @@ class Lab:
                 machine.start()
             _each(lambda switch: switch.start(), self.switches.values())
             self._step("netmaster serves")
-            self._wait(
-                "netmaster does not serve", self.controller.answers, self.controller.netmaster
-            )
+            self._wait_for_netmaster()
             self._step("the operator's intent")
             self._tell()
             self._step("agents serve")
@@ -172,6 +169,9 @@ class Lab:
     def _wait(self, complaint: str, condition: Callable[[], bool], process: Process) -> None:
         if not _until(condition, PATIENCE):
             raise LabError(process.node, f"{complaint} after {PATIENCE:.0f} s", process.log)
+
+    def _wait_for_netmaster(self) -> None:
+        self._wait("netmaster does not serve", self.controller.answers, self.controller.netmaster)
 
     def wait_for_sessions(self, timeout: float = PATIENCE) -> None:
         """Wait until every BGP session of every switch is up; raise LabError naming those that are not."""
@@ -292,7 +292,8 @@ class Lab:
 
     def log_files(self, node: str) -> list[Path]:
         """Return a node's logs; raise NotFoundError for a node that does not exist."""
-        places = (self.files.run / node, Path("/var/run/frr") / self.plan.node(node).namespace)
+        frr = Path("/var/run/frr") / self.plan.node(node).namespace
+        places = (self.files.run / node, self.files.state / node, frr)
         return sorted(path for place in places if place.exists() for path in place.rglob("*.log"))
 
     def kill(self, node: str, process: str, number: int = signal.SIGKILL) -> None:
@@ -307,9 +308,8 @@ class Lab:
             self._wait("the agent does not serve CNI", machine.answers, machine.netplugin)
         elif node == "netmaster":
             self.controller.restart(process)
-            self._wait(
-                "netmaster does not serve", self.controller.answers, self.controller.netmaster
-            )
+            if process == "netmaster":
+                self._wait_for_netmaster()
         else:
             raise NotFoundError(f"{node}: {process} cannot be started here", "its parent does it")
 

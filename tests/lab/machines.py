@@ -1,5 +1,7 @@
 """The machines of a lab that run netfabric: the controller with its store, and the hosts with their agents."""
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from typing import TypeVar
 from netfabric.api.netctl.client import Netmaster
 from netfabric.fabric.errors import FabricError, NotFoundError
 from netfabric.lab.container import Engine
+from netfabric.lab.etcd import Etcd
 from netfabric.lab.files import Files
 from netfabric.lab.namespace import Namespace
 from netfabric.lab.plan import NETMASTER_ADDRESS, Node
@@ -26,36 +29,41 @@ class Controller:
 
     def __init__(self, files: Files, node: Node, store: StoreKind) -> None:
         self.namespace = Namespace(node.namespace)
-        directory = files.node(node.name)
+        directory, state = files.node(node.name), files.node_state(node.name)
+        self._conf = directory / "netmaster.toml"
         self.netmaster = Process(node.name, "netmaster", self.namespace, directory)
-        self._state = files.node_state(node.name)
-        self._store = store
+        self._etcd = (
+            Etcd("etcd", state / "etcd", namespace=self.namespace) if store == "etcd" else None
+        )
+        self.store_url = self._etcd.url if self._etcd else f"sqlite:{state / 'store.db'}"
 
     @property
     def processes(self) -> tuple[Process, ...]:
         """Return what runs here."""
-        return (self.netmaster,)
+        if self._etcd is None:
+            return (self.netmaster,)
+        etcd = Process(self.netmaster.node, "etcd", self.namespace, self._etcd.data_dir)
+        return self.netmaster, etcd
 
     def start(self) -> None:
-        """Start the store and netmaster."""
-        self._start_netmaster()
+        """Start netmaster and the store, and wait for the store."""
+        text = _toml(store=self.store_url, rest=f"0.0.0.0:{REST_PORT}", grpc=f"0.0.0.0:{GRPC_PORT}")
+        self._conf.write_text(text)
+        for process in reversed(self.processes):
+            self.restart(process.name)
 
     def restart(self, process: str) -> None:
         """Start one of the processes again; raise NotFoundError for one that is not here."""
-        if process != self.netmaster.name:
-            raise NotFoundError(f"{self.netmaster.node}: no process {process!r}", "say netmaster")
-        self._start_netmaster()
-
-    def _start_netmaster(self) -> None:
-        self.netmaster.start(
-            str(COMMANDS / "netmaster"),
-            *("--store", self._store_url()),
-            *("--rest", f"0.0.0.0:{REST_PORT}"),
-            *("--grpc", f"0.0.0.0:{GRPC_PORT}"),
-        )
-
-    def _store_url(self) -> str:
-        return f"sqlite:{self._state / 'store.db'}"
+        if process == "etcd" and self._etcd:
+            self._etcd.start()
+        elif process == "netmaster":
+            command = str(COMMANDS / "netmaster"), "--config", str(self._conf)
+            self.netmaster.start(*command, environment=_environment())
+        else:
+            names = ", ".join(process.name for process in self.processes)
+            raise NotFoundError(
+                f"{self.netmaster.node}: no process {process!r}", f"there are: {names}"
+            )
 
     def ask(self, question: Callable[[Netmaster], Answer]) -> Answer:
         """Let `question` speak to netmaster's REST interface, from inside its namespace."""
@@ -80,7 +88,7 @@ class Controller:
 class Machine:
     """A host: its agent, and the engine that attaches containers through it."""
 
-    def __init__(self, files: Files, node: Node, plugin: Path) -> None:
+    def __init__(self, files: Files, node: Node) -> None:
         self.node = node
         self.namespace = Namespace(node.namespace)
         self.directory = files.node(node.name)
@@ -90,7 +98,8 @@ class Machine:
         self.engine = Engine(
             host=node.name,
             namespace=self.namespace,
-            plugin=plugin,
+            plugin=self.directory / "cni/bin/netfabric",
+            configurations=self.directory / "cni/net.d",
             socket=self.directory / "cni.sock",
             cache=self.directory / "containers",
             log=self.netplugin.log,
@@ -103,15 +112,30 @@ class Machine:
 
     def start(self) -> None:
         """Start the agent."""
-        self.netplugin.start(
-            str(COMMANDS / "netplugin"),
-            *("--host", self.node.name),
-            *("--netmaster", f"{NETMASTER_ADDRESS}:{GRPC_PORT}"),
-            *("--run-dir", str(self.directory)),
-            *("--state-dir", str(self._state)),
+        conf = self.directory / "netplugin.toml"
+        conf.write_text(
+            _toml(
+                host=self.node.name,
+                netmaster=f"{NETMASTER_ADDRESS}:{GRPC_PORT}",
+                run_dir=str(self.directory),
+                state_dir=str(self._state),
+            )
         )
+        command = str(COMMANDS / "netplugin"), "--config", str(conf)
+        self.netplugin.start(*command, environment=_environment())
 
     def answers(self) -> bool:
         """Return whether the agent's CNI socket is there; raise LabError where it has ended."""
         self.netplugin.check()
         return self.engine.socket.exists()
+
+
+def _toml(**settings: str) -> str:
+    lines = (f"{name.replace('_', '-')} = {json.dumps(value)}" for name, value in settings.items())
+    return "\n".join(lines) + "\n"
+
+
+def _environment() -> dict[str, str]:
+    """Settings that the user has for a netfabric of their own are not for the lab's."""
+    foreign = ("NETMASTER", "NETPLUGIN", "CONTIV")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}

@@ -44,7 +44,7 @@ class Process:
                 pid = os.posix_spawn(
                     words[0],
                     words,
-                    {**os.environ, **(environment or {})},
+                    dict(os.environ if environment is None else environment),
                     file_actions=actions,
                     setsid=True,
                 )

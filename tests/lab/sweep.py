@@ -103,12 +103,13 @@ def _end_all(files: Files, names: Collection[str]) -> int:
 
 def _recorded(files: Files) -> Iterator[int]:
     """Yield what pidfiles name, where it still is what it was: its command line names our directory."""
-    for path in files.run.rglob("*.pid"):
-        with suppress(OSError, ValueError):
-            pid = int(path.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if lives(pid) and str(files.run).encode() + b"/" in command:
-                yield pid
+    for directory in (files.run, files.state):
+        for path in directory.rglob("*.pid"):
+            with suppress(OSError, ValueError):
+                pid = int(path.read_text())
+                command = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if lives(pid) and str(directory).encode() + b"/" in command:
+                    yield pid
 
 
 def _foreign(names: Collection[str]) -> Iterator[Path]:

@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 "$here/network.sh" "$machine"
 "$here/software.sh"
 
-install -d /etc/netfabric /etc/cni/net.d
+install -d /etc/netfabric
 cat >/etc/netfabric/netplugin.toml <<END
 host = "$machine"
 netmaster = "$netmaster"
@@ -28,12 +28,6 @@ KillMode=process
 [Install]
 WantedBy=multi-user.target
 END
-cat >/etc/cni/net.d/10-netfabric.conflist <<END
-{
-  "cniVersion": "1.0.0",
-  "name": "default-lab",
-  "plugins": [{ "type": "netfabric", "tenant": "default", "network": "lab" }]
-}
-END
+/opt/netfabric/.venv/bin/netplugin install-cni --network lab
 systemctl daemon-reload
 systemctl enable --now netplugin
