@@ -37,6 +37,8 @@ class HeldLoan:
     borrower: str
     address: Address | None = None
     """None until the owner has chosen it."""
+    wanted: Address | None = None
+    """The address that the borrower asked for; None: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
 from netfabric.fabric.intent import network_of, peer_of, peers_of_bgp, speaker_of
 from netfabric.fabric.network import Network
+from netfabric.fabric.packed import load_routes
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.prefix import Address, Prefix
 from netfabric.fabric.route import LearnedRoute
@@ -43,13 +44,6 @@ class HostStatus:
     sessions: tuple[SessionStatus, ...] = ()
     refused: int = 0
     """Endpoints and routes that origin authorisation refused since the agent connected."""
-
-
-@dataclass(frozen=True, slots=True)
-class Routes:
-    """What a host learned over BGP, as stored."""
-
-    routes: tuple[LearnedRoute, ...] = ()
 
 
 @dataclass(slots=True)
@@ -105,6 +99,7 @@ class View:
         self.blocks_by_network: dict[str, dict[Prefix, str]] = {}
         self.blocks_by_host: dict[str, set[tuple[str, Prefix]]] = {}
         self.loans: dict[str, HeldLoan] = {}
+        self.loans_by_address: dict[tuple[str, Address], str] = {}
         self.endpoints: dict[tuple[str, EndpointKey], Endpoint] = {}
         self.endpoints_by_host: dict[str, set[EndpointKey]] = {}
         self.endpoints_by_network: dict[str, set[tuple[str, EndpointKey]]] = {}
@@ -161,7 +156,7 @@ class View:
                 if value is None:
                     self.learned.pop(rest, None)
                 else:
-                    self.learned[rest] = load(Routes, value).routes
+                    self.learned[rest] = load_routes(value)
 
     def _intent(
         self, type_: str, key: str, value: bytes | None, revision: int, change: ViewChange
@@ -219,14 +214,21 @@ class View:
             network, _, prefix = name.rpartition("/")
             self._block(network, ip_network(prefix.replace("_", "/")), value, change)
         elif kind == "loan":
-            change.loans.add(name)
-            self.loans.pop(name, None)
-            if value is not None:
-                self.loans[name] = load(HeldLoan, value)
+            self._loan(name, value, change)
         elif value is None:
             self.tags.pop(rest, None)
         else:
             self.tags[rest] = revision
+
+    def _loan(self, name: str, value: bytes | None, change: ViewChange) -> None:
+        change.loans.add(name)
+        before = self.loans.pop(name, None)
+        if before is not None and before.address is not None:
+            self.loans_by_address.pop((before.network, before.address), None)
+        if value is not None:
+            loan = self.loans[name] = load(HeldLoan, value)
+            if loan.address is not None:
+                self.loans_by_address[loan.network, loan.address] = name
 
     def _block(self, network: str, prefix: Prefix, value: bytes | None, change: ViewChange) -> None:
         change.blocks.add((network, prefix))

@@ -276,12 +276,16 @@ class HeldLoan(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     BORROWER_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     network: _builtins.str
     block: _builtins.str
     owner: _builtins.str
     borrower: _builtins.str
     address: _builtins.str
+    """not set until the owner has chosen it"""
+    wanted: _builtins.str
+    """the address that the borrower asked for; not set: any"""
     def __init__(
         self,
         *,
@@ -291,14 +295,20 @@ class HeldLoan(_message.Message):
         owner: _builtins.str = ...,
         borrower: _builtins.str = ...,
         address: _builtins.str | None = ...,
+        wanted: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "address", b"address"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_wanted", b"_wanted", "address", b"address", "wanted", b"wanted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "address", b"address", "block", b"block", "borrower", b"borrower", "id", b"id", "network", b"network", "owner", b"owner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_address", b"_address", "_wanted", b"_wanted", "address", b"address", "block", b"block", "borrower", b"borrower", "id", b"id", "network", b"network", "owner", b"owner", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__address: _TypeAlias = _typing.Literal["address"]  # noqa: Y015
     _WhichOneofArgType__address: _TypeAlias = _typing.Literal["_address", b"_address"]  # noqa: Y015
+    _WhichOneofReturnType__wanted: _TypeAlias = _typing.Literal["wanted"]  # noqa: Y015
+    _WhichOneofArgType__wanted: _TypeAlias = _typing.Literal["_wanted", b"_wanted"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__address) -> _WhichOneofReturnType__address | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wanted) -> _WhichOneofReturnType__wanted | None: ...
 
 Global___HeldLoan: _TypeAlias = HeldLoan  # noqa: Y015
 
