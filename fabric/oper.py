@@ -55,13 +55,22 @@ def _spans(endpoints: Iterable[Endpoint]) -> list[Span]:
     return [(number, number) for number in numbers]
 
 
-def _addresses(network: Fields, endpoints: Sequence[Endpoint], pool: Span | None) -> Oper:
+def _pools(world: World, network: Fields) -> list[Span]:
+    """The pools of a network's groups: taken, as the network sees it."""
+    keys = world.users("network", network["key"], "endpointGroup", "networkName")
+    pools = [pool_of(world.get("endpointGroup", key) or {}) for key in keys]
+    return [(int(pool[0]), int(pool[1])) for pool in pools if pool]
+
+
+def _addresses(
+    world: World, network: Fields, endpoints: Sequence[Endpoint], pool: Span | None = None
+) -> Oper:
     """Return allocated and available IPv4 addresses, of the network or of a group's pool."""
     read = network_of(network)
     range_ = read.range_of(4)
     if range_ is None:
         return {}
-    taken = _spans(endpoints)
+    taken = _spans(endpoints) + ([] if pool else _pools(world, network))
     if range_.gateway is not None:
         taken.append((int(range_.gateway), int(range_.gateway)))
     taken += [
@@ -85,7 +94,7 @@ def network_oper(world: World, network: Fields) -> Oper:
     """Return a network's tags, addresses and endpoints."""
     endpoints = world.endpoints_of(network=network["key"])
     return {
-        **_addresses(network, endpoints, None),
+        **_addresses(world, network, endpoints),
         **_tags(network),
         "allocatedAddressesCount": len(endpoints),
         "endpoints": [endpoint_oper(e) for e in endpoints],
@@ -110,7 +119,7 @@ def group_oper(world: World, group: Fields) -> Oper:
     pool = pool_of(group)
     span = (int(pool[0]), int(pool[1])) if pool else None
     everyone = world.endpoints_of(network=network_key)
-    return found | _addresses(network, everyone, span) | _tags(network)
+    return found | _addresses(world, network, everyone, span) | _tags(network)
 
 
 def policy_oper(world: World, policy: Fields) -> Oper:

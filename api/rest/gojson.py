@@ -74,7 +74,7 @@ def echoed(kind: Kind, obj: Fields, posted: Mapping[str, Any]) -> dict[str, Any]
     return found
 
 
-def parse(text: bytes) -> Mapping[str, Any]:
+def parse(kind: Kind, text: bytes) -> Mapping[str, Any]:
     """Return the JSON object of a body; raise InvalidError with the text of Go's decoder."""
     if not text.strip():
         raise InvalidError("EOF", "send the object as JSON")
@@ -88,14 +88,25 @@ def parse(text: bytes) -> Mapping[str, Any]:
         rest = error.doc[error.pos :]
         if not rest.strip():
             raise InvalidError("unexpected EOF", "the JSON is cut off") from None
-        raise InvalidError(
-            f"invalid character {rest[0]!r} looking for beginning of value", "send valid JSON"
-        ) from None
+        raise InvalidError(_unexpected(rest), "send valid JSON") from None
     if not isinstance(found, Mapping):
+        type_ = f"contivModel.{kind.type[0].upper()}{kind.type[1:]}"
         raise InvalidError(
-            f"json: cannot unmarshal {_name(found)} into Go value", "send one JSON object"
+            f"json: cannot unmarshal {_name(found)} into Go value of type {type_}",
+            "send one JSON object",
         )
     return found
+
+
+def _unexpected(rest: str) -> str:
+    """Say what is wrong where the decoder stopped: a word that begins like a literal, or anything."""
+    for literal in ("null", "true", "false"):
+        if rest[0] != literal[0]:
+            continue
+        for char, expected in zip(rest, literal, strict=False):
+            if char != expected:
+                return f"invalid character {char!r} in literal {literal} (expecting {expected!r})"
+    return f"invalid character {rest[0]!r} looking for beginning of value"
 
 
 def read(kind: Kind, body: Mapping[str, Any]) -> Object:

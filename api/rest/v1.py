@@ -83,7 +83,7 @@ class V1:
         return inspected
 
     async def _put(self, kind: Kind, key: str, body: bytes) -> object:
-        posted = gojson.parse(body)
+        posted = gojson.parse(kind, body)
         sent: Object = gojson.read(kind, posted) | {"key": key}
         validate(kind, sent, "v1")
         new: Object = {}

@@ -1,0 +1,114 @@
+"""A netmaster's REST server on a memory store, and a way to talk to it."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from yarl import URL
+
+from netfabric.api.bootstrap import bootstrap
+from netfabric.api.mirror import Mirror
+from netfabric.api.rest.app import make_app
+from netfabric.api.rest.site import listening
+from netfabric.api.rest.writer import Writer
+from netfabric.api.settings import Listen, Settings, StoreSettings
+from netfabric.api.standing import Alone
+from netfabric.api.store.base import Put
+from netfabric.api.store.memory import MemoryStore
+from netfabric.fabric.endpoint import Endpoint
+from netfabric.fabric.stored import dump
+from netfabric.fabric.view import HostStatus, endpoint_key, host_key
+
+ANYWHERE = Listen("127.0.0.1", 0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    text: str
+    headers: Mapping[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class Api:
+    """The server's URLs, and the store behind it."""
+
+    def __init__(self, session: ClientSession, port: int, store: MemoryStore, mirror: Mirror):
+        self._session = session
+        self.base = f"http://127.0.0.1:{port}"
+        self.store = store
+        self._mirror = mirror
+
+    async def call(
+        self, method: str, path: str, body: object = None, **headers: str
+    ) -> Answer:
+        """Send a request; a body that is no text or bytes goes as JSON. Header names have _ for -."""
+        data = body if isinstance(body, str | bytes | None) else json.dumps(body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = URL(self.base + path, encoded="%" in path)
+        async with self._session.request(method, url, data=data, headers=named) as reply:
+            return Answer(reply.status, await reply.text(), dict(reply.headers))
+
+    async def get(self, path: str) -> Any:
+        answer = await self.call("GET", path)
+        assert answer.status == 200, answer.text
+        return answer.json
+
+    async def put(self, plural: str, key: str, **fields: object) -> Any:
+        """Create or replace an object by /api/v2."""
+        answer = await self.call("PUT", f"/api/v2/{plural}/{key}", fields)
+        assert answer.status in (200, 201), answer.text
+        return answer.json
+
+    async def stored(self) -> dict[str, bytes]:
+        """Return all that the store holds."""
+        return {entry.key: entry.value for entry in (await self.store.list("")).entries}
+
+    async def attach(self, endpoint: Endpoint) -> None:
+        """Store an endpoint as if its agent had reported it."""
+        await self._write(endpoint_key(endpoint.host, endpoint.key), dump(endpoint))
+
+    async def connect(self, host: HostStatus) -> None:
+        """Store a host as if its agent were connected."""
+        await self._write(host_key(host.name), dump(host))
+
+    async def _write(self, key: str, value: str) -> None:
+        revision = await self.store.txn([], [Put(key, value.encode())])
+        await asyncio.wait_for(self._mirror.reached(revision), 5)
+
+
+@contextlib.asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[Api]:
+    store = MemoryStore()
+    mirror = Mirror(store)
+    writer = Writer(store, mirror, settings.cluster_mode)
+    following = asyncio.ensure_future(mirror.run())
+    try:
+        await asyncio.wait_for(mirror.listed.wait(), 5)
+        await bootstrap(writer, settings)
+        app = make_app(writer, Alone("192.0.2.7"))
+        async with listening(app, settings.rest) as rest, ClientSession() as session:
+            yield Api(session, rest.port, store, mirror)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await store.close()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(StoreSettings("memory"), ANYWHERE, ANYWHERE, "m1")
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    async with served(settings) as found:
+        yield found
