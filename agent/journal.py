@@ -50,7 +50,7 @@ class Journal:
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
 
     def open(self) -> JournalState | None:
-        """Take the file; return what it holds, or None where it was absent or unreadable.
+        """Take the file; return what it holds, or None where it was absent, unfinished or unreadable.
 
         An unreadable file is set aside, never deleted. Raises ConflictError where another agent has it.
         """
@@ -69,7 +69,12 @@ class Journal:
 
     def _take_lock(self) -> None:
         path = self._path.with_suffix(".lock")
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise KernelError(
+                f"{path}: {error.strerror}", "choose a --state-dir that can be written"
+            ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -102,11 +107,18 @@ class Journal:
             error=str(error),
         )
 
-    def _load(self) -> JournalState:
+    def _load(self) -> JournalState | None:
+        """Return what was written; None where its rebuilding had not got as far as the intent.
+
+        An agent that lost its journal, and died again before a netmaster answered, must not take the new,
+        empty file for the truth: it would remove every container's link.
+        """
         assert self._database is not None
+        intent = self._database.execute("SELECT value FROM intent").fetchone()
+        if intent is None:
+            return None
         rows = self._database.execute("SELECT value, detaching FROM endpoint").fetchall()
         endpoints = [(load(Endpoint, value), leaving) for value, leaving in rows]
-        intent = self._database.execute("SELECT value FROM intent").fetchone()
         return JournalState(
             endpoints=tuple(endpoint for endpoint, _ in endpoints),
             detaching=frozenset(endpoint.key for endpoint, leaving in endpoints if leaving),
@@ -116,7 +128,7 @@ class Journal:
                 (ip_address(address), until)
                 for address, until in self._database.execute("SELECT address, until FROM cooling")
             ),
-            intent=load(IntentChanged, intent[0]) if intent else None,
+            intent=load(IntentChanged, intent[0]),
         )
 
     def _values(self, table: str) -> list[str]:

@@ -62,6 +62,17 @@ def inside(descriptor: int, path: str | Path) -> Iterator[None]:
         os.close(home)
 
 
+def enter(path: str | Path) -> None:
+    """Be in a network namespace with this thread, and those it starts, from now on. Raise NamespaceGoneError."""
+    with opened(path) as descriptor:
+        try:
+            _call("setns", descriptor, _CLONE_NEWNET)
+        except OSError as error:
+            raise KernelError(
+                f"network namespace {path}: {error.strerror}", "name one, and run as root"
+            ) from None
+
+
 def _gone(path: str | Path, cause: str) -> NamespaceGoneError:
     return NamespaceGoneError(f"network namespace {path}: {cause}", "the container has ended")
 
