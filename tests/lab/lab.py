@@ -168,6 +168,7 @@ class Lab:
 
     def _wait(self, complaint: str, condition: Callable[[], bool], process: Process) -> None:
         if not _until(condition, PATIENCE):
+            process.check()
             raise LabError(process.node, f"{complaint} after {PATIENCE:.0f} s", process.log)
 
     def _wait_for_netmaster(self) -> None:
