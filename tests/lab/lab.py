@@ -183,25 +183,27 @@ class Lab:
 
     def _session_down(self, name: str, switch: Switch) -> LabError:
         states = switch.sessions()
-        peer = next(peer for peer in switch.settings.peers if not states.get(peer.address))
-        other = peer.name.removesuffix("-v6")
-        log = self.log_files(name)
+        peers = switch.settings.peers
+        peer = next((peer for peer in peers if not states.get(peer.address)), peers[0])
         cause = f"no BGP session with {peer.name} ({peer.address}, AS {peer.asn})"
+        other = peer.name.removesuffix("-v6")
         if other in self.machines:
-            said = self._session_reason(other, name)
-            cause += f"; {other} says: {said}" if said else ""
-        return LabError(name, cause, log[0] if log else None)
+            log = self.machines[other].netplugin.log
+            return LabError(name, f"{cause}; {self._session_reason(other, name)}", log)
+        logs = self.log_files(name)
+        return LabError(name, cause, logs[0] if logs else None)
 
     def _session_reason(self, host: str, switch: str) -> str:
         try:
             sessions = self.sessions(host)
         except FabricError as error:
             return str(error)
-        return "; ".join(
+        said = [
             f"{item['peer']} {item.get('state', '')} {item.get('reason', '')}".strip()
             for item in sessions
             if switch in str(item["peer"]) and item.get("state") != "established"
-        )
+        ]
+        return f"{host} says: {'; '.join(said)}" if said else f"{host} has told netmaster of none"
 
     def wait_for_routes(
         self, containers: Collection[Container], timeout: float = PATIENCE, present: bool = True
