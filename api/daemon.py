@@ -16,25 +16,13 @@ from netfabric.api.rest.writer import Writer
 from netfabric.api.settings import Settings, StoreSettings
 from netfabric.api.standing import Alone, own_address
 from netfabric.api.store.base import Store
+from netfabric.api.store_choice import make_store
 from netfabric.api.version import version_info
-from netfabric.fabric.errors import InvalidError, UnavailableError
+from netfabric.fabric.errors import UnavailableError
 
 RETRY = (0.2, 5.0)
 """Seconds between attempts to reach a store that does not answer: first, and at most."""
 log = structlog.get_logger()
-
-
-def make_store(settings: StoreSettings) -> Store:
-    """Return the store, not yet open."""
-    if settings.scheme == "memory":
-        from netfabric.api.store.memory import MemoryStore
-
-        return MemoryStore()
-    if settings.scheme == "sqlite":
-        from netfabric.api.store.sqlite import SqliteStore
-
-        return SqliteStore(settings.path)
-    raise InvalidError(f"--store {settings}: not built in", "use sqlite:PATH or memory")
 
 
 async def serve(settings: Settings) -> None:

@@ -88,6 +88,9 @@ def _say_version(context: click.Context, _: click.Parameter, wanted: bool) -> No
 @_setting("--store-ca", metavar="FILE", help="Authority that etcd's certificates come from, PEM.")
 @_setting("--store-cert", metavar="FILE", help="Certificate shown to etcd, PEM.")
 @_setting("--store-key", metavar="FILE", help="Its key, PEM.")
+@_setting(
+    "--store-tls-name", metavar="NAME", help="Name in etcd's certificates, if not as dialled."
+)
 @_setting("--store-user", metavar="NAME", help="User at etcd.")
 @_setting("--store-password-file", metavar="FILE", help="File whose first line is the password.")
 @_setting(
@@ -193,6 +196,7 @@ def settings_of(given: dict[str, Any]) -> Settings:
         store=parse_store(
             given["store"],
             client_tls("store", given["store_cert"], given["store_key"], given["store_ca"]),
+            given["store_tls_name"],
             given["store_user"],
             _first_line(given["store_password_file"]),
         ),

@@ -4,7 +4,7 @@ import os
 import ssl
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -52,8 +52,12 @@ class StoreSettings:
     path: str = ""
     """Of SQLite: the file."""
     tls: Tls = Tls()
+    secure: bool = False
+    """TLS, also where no files are given."""
+    server_name: str = ""
+    """The name in the members' certificates, where it is not the one that we dial."""
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         if self.scheme == "etcd":
@@ -100,23 +104,22 @@ def parse_listen(text: str, option: str, tls: Tls = Tls()) -> Listen:
     return Listen(host or "0.0.0.0", int(port), tls)
 
 
-def parse_store(text: str, tls: Tls = Tls(), user: str = "", password: str = "") -> StoreSettings:
-    """Read `etcd://h:p,h:p`, `sqlite:PATH`, `memory`, or Contiv's `http://h:p,http://h:p`; raise InvalidError."""
+def parse_store(
+    text: str, tls: Tls = Tls(), server_name: str = "", user: str = "", password: str = ""
+) -> StoreSettings:
+    """Read `etcd://h:p,h:p`, `sqlite:PATH`, `memory`, or Contiv's `http://h:p`; raise InvalidError."""
     scheme, _, rest = text.partition(":")
     if text == "memory":
         return StoreSettings("memory")
     if scheme == "sqlite" and rest:
         return StoreSettings("sqlite", path=rest)
-    if scheme == "https" and not tls:
-        raise InvalidError(f"--store {text!r}: no certificate authority", "give --store-ca")
     if scheme in ("etcd", "http", "https") and rest.startswith("//"):
         parts = (part.removeprefix(f"{scheme}://").rstrip("/") for part in text.split(","))
-        return StoreSettings(
-            "etcd", tuple(_endpoint(p, text) for p in parts), "", tls, user, password
-        )
+        endpoints = tuple(_endpoint(part, text) for part in parts)
+        secure = scheme == "https" or bool(tls)
+        return StoreSettings("etcd", endpoints, "", tls, secure, server_name, user, password)
     raise InvalidError(
-        f"--store {text!r} is no store",
-        "write etcd://HOST:PORT,HOST:PORT or sqlite:PATH or memory",
+        f"--store {text!r} is no store", "write etcd://HOST:PORT,HOST:PORT, sqlite:PATH or memory"
     )
 
 

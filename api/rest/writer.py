@@ -47,6 +47,8 @@ class Writer:
         self._mirror = mirror
         self._cluster_mode = cluster_mode
         self._turn = asyncio.Lock()
+        self._failed: list[UnavailableError] = []
+        """The last failure of the store; replaced, so that who waited meanwhile knows of it."""
 
     @property
     def world(self) -> World:
@@ -77,8 +79,12 @@ class Writer:
         """Commit what `decide` returns; return the revision, also where there is nothing to write.
 
         Raises what `decide` raises, and UnavailableError: the store does not answer, or too many write at once.
+        Whoever waited for their turn while the store failed somebody fails too, and does not wait again.
         """
+        failed = self._failed
         async with self._turn:
+            if self._failed is not failed:
+                raise self._failed[0]
             for _ in range(ATTEMPTS):
                 write = decide(self.world)
                 if not write:
@@ -89,6 +95,9 @@ class Writer:
                 except StaleError:
                     await self._catch_up(guard)
                     continue
+                except UnavailableError as error:
+                    self._failed = [error]
+                    raise
                 await self._reached(revision)
                 return revision
         raise UnavailableError("too many changes at once", "try again")

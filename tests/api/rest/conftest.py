@@ -47,9 +47,7 @@ class Api:
         self.store = store
         self._mirror = mirror
 
-    async def call(
-        self, method: str, path: str, body: object = None, **headers: str
-    ) -> Answer:
+    async def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
         """Send a request; a body that is no text or bytes goes as JSON. Header names have _ for -."""
         data = body if isinstance(body, str | bytes | None) else json.dumps(body)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
