@@ -160,7 +160,7 @@ class Attachments:
     def _stand(self, attachment: Attachment, now: float) -> None:
         assert attachment.endpoint is not None
         attachment.phase = Phase.UP
-        offered = self.announce(attachment)
+        offered = self.announce([attachment])
         self.out.append(Tell(EndpointsChanged(up=(attachment.endpoint,))))
         network = self.networks.get(attachment.network)
         awaits = network is not None and network.ready == "fabric" and attachment.attaching
@@ -169,14 +169,16 @@ class Attachments:
         else:
             self._answer(attachment)
 
-    def announce(self, attachment: Attachment) -> list[Prefix]:
-        """Offer an endpoint's routes that no aggregate of ours covers; return them."""
-        assert attachment.endpoint is not None
-        if attachment.refused:
-            return []
-        prefixes = [p for p in attachment.endpoint.prefixes if not self._covered(attachment, p)]
+    def announce(self, attachments: Iterable[Attachment]) -> list[Prefix]:
+        """Offer the routes of endpoints that no aggregate of ours covers; return them."""
+        prefixes = [p for a in attachments for p in self._own_routes(a)]
         self.speaking.offer(Announcement(prefix) for prefix in prefixes)
         return prefixes
+
+    def _own_routes(self, attachment: Attachment) -> list[Prefix]:
+        if attachment.refused or attachment.endpoint is None:
+            return []
+        return [p for p in attachment.endpoint.prefixes if not self._covered(attachment, p)]
 
     def _covered(self, attachment: Attachment, prefix: Prefix) -> bool:
         if not self.aggregates:
@@ -186,10 +188,10 @@ class Attachments:
 
     def follow_aggregates(self) -> None:
         """Offer what no aggregate covers any more, and take back what one covers now."""
-        for attachment in self.known.values():
-            if attachment.phase in STANDING and attachment.endpoint is not None:
-                offered = self.announce(attachment)
-                self.speaking.retract(p for p in attachment.endpoint.prefixes if p not in offered)
+        standing = self.standing()
+        offered = set(self.announce(standing))
+        endpoints = [a.endpoint for a in standing if a.endpoint]
+        self.speaking.retract(p for e in endpoints for p in e.prefixes if p not in offered)
 
     def _answer(self, attachment: Attachment) -> None:
         assert attachment.endpoint is not None
@@ -245,7 +247,7 @@ class Attachments:
             attachment.refused = False
             self.out.append(Warn(f"endpoint {key}", ""))
             if attachment.phase in STANDING:
-                self.announce(attachment)
+                self.announce([attachment])
 
     def refuse(self, key: EndpointKey, reason: str, now: float) -> None:
         """netmaster does not let this host announce an endpoint."""

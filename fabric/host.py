@@ -314,8 +314,7 @@ class Host:
         if not self.attachments.ready or self.intent is None:
             return
         self._aggregates()
-        for attachment in self.attachments.standing():
-            self.attachments.announce(attachment)
+        self.attachments.announce(self.attachments.standing())
 
     def _replay_ended(self) -> bool:
         """Return whether all that this host offers has been announced: what stands, and what is mended."""

@@ -1,0 +1,257 @@
+"""Starts: on a fresh host, after a crash, after a reboot, and with the journal lost."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from netfabric.fabric.effects import (
+    Announce,
+    Attach,
+    Audit,
+    ConfigureSpeaker,
+    Detach,
+    DetachAnswer,
+    EndReplay,
+    Program,
+    Record,
+    Tell,
+)
+from netfabric.fabric.endpoint import Endpoint
+from netfabric.fabric.errors import KernelError, NamespaceGoneError
+from netfabric.fabric.events import (
+    Advertised,
+    JournalState,
+    KernelObserved,
+    MasterLost,
+    PeerDown,
+    PeerUp,
+)
+from netfabric.fabric.kernel import EndpointLink, Operation
+from netfabric.fabric.session import BlockWanted, EndpointsChanged, HeldLoan, Hello
+from netfabric.fabric.upkeep import link_of
+from tests.fabric.script import (
+    BLUE,
+    BLUE_BLOCK,
+    DUAL,
+    NOW,
+    SETTINGS,
+    TORS,
+    Script,
+    announced,
+    intent,
+    kernel,
+    key,
+    names,
+    of,
+    request,
+    told,
+    withdrawn,
+)
+
+
+def endpoint(number: int) -> Endpoint:
+    """Return what `Script.up` makes of container c<number> alone on its host."""
+    script = Script().ready(BLUE, blocks=[BLUE_BLOCK])
+    return script.up(request(f"c{number}", BLUE, f"10.1.0.{number}"))
+
+
+ONE, TWO = endpoint(1), endpoint(2)
+JOURNAL = JournalState((ONE, TWO), blocks=(BLUE_BLOCK,), intent=intent(BLUE))
+BOTH = kernel(link_of(ONE), link_of(TWO))
+UNKNOWN = EndpointLink("nf0000000000ff", "02:02:0a:01:00:09", (ip_address("10.1.0.9"),), 1500)
+
+
+def test_a_restart_offers_everything_again_and_changes_nothing() -> None:
+    script = Script()
+    effects = script.start(JOURNAL, BOTH)
+    said = [name for name in names(effects) if name != "Tell"]
+    assert said == ["ConfigureSpeaker", "Announce", "EndReplay"]
+    assert announced(effects) == {"10.1.0.1/32", "10.1.0.2/32"}
+    assert str(script.up(request("c3")).addresses[0]) == "10.1.0.3"
+
+
+def test_a_damaged_endpoint_is_mended_first_and_the_replay_waits_for_it() -> None:
+    script = Script()
+    effects = script.start(JOURNAL, kernel(link_of(ONE)))
+    assert [attach.endpoint for attach in of(effects, Attach)] == [TWO]
+    assert announced(effects) == {"10.1.0.1/32"}
+    assert not of(effects, EndReplay)
+    mended = script.attached("c2")
+    assert announced(mended) == {"10.1.0.2/32"}
+    assert names(mended)[-1] == "EndReplay"
+
+
+def test_after_a_reboot_nothing_is_announced_that_is_not_there() -> None:
+    script = Script()
+    effects = script.start(JOURNAL, kernel())
+    assert not of(effects, Announce)
+    assert len(of(effects, Attach)) == 2
+    for name in ("c1", "c2"):
+        effects = script.attached(name, NamespaceGoneError(f"/run/netns/{name}", ""))
+        assert of(effects, Detach)
+        assert not of(effects, Announce)
+    assert of(effects, EndReplay)
+    script.detached("c1")
+    assert str(script.up(request("new")).addresses[0]) == "10.1.0.3"  # c1's cools down
+
+
+def test_an_endpoint_that_cannot_be_mended_stays_and_is_tried_again() -> None:
+    script = Script()
+    script.start(JOURNAL, kernel(link_of(ONE)))
+    failed = script.attached("c2", KernelError("netlink", ""))
+    assert of(failed, EndReplay)
+    assert not announced(failed)
+    assert of(script(KernelObserved(kernel(link_of(ONE)))), Attach)
+    assert announced(script.attached("c2")) == {"10.1.0.2/32"}
+
+
+def test_an_add_of_what_is_being_mended_is_answered_when_it_stands() -> None:
+    script = Script()
+    script.start(JOURNAL, kernel(link_of(ONE)))
+    assert script.add(request("c2")) == []
+    assert names(script.attached("c2"))[-2:] == ["AttachAnswer", "EndReplay"]
+
+
+def test_a_begun_del_goes_on_and_still_withdraws_before_it_breaks() -> None:
+    script = Script()
+    journal = replace(JOURNAL, detaching=frozenset({key("c2")}))
+    effects = script.start(journal, BOTH)
+    assert announced(effects) == {"10.1.0.1/32"}
+    assert not of(effects, Detach)  # the peers may still have its route
+    for tor in TORS:
+        script(Advertised(tor, (), (ip_network("10.1.0.2/32"),)))
+    assert of(script.later(SETTINGS.drain), Detach)
+    script.delete("c2")
+    assert of(script.recorded(script.detached("c2")), DetachAnswer)
+
+
+def test_a_begun_del_is_not_held_up_by_peers_that_are_away() -> None:
+    script = Script()
+    script.start(replace(JOURNAL, detaching=frozenset({key("c2")})), BOTH)
+    for tor in TORS:
+        script(PeerDown(tor, "no route"))
+    assert of(script.later(SETTINGS.drain), Detach)
+
+
+def test_a_link_that_the_journal_does_not_know_is_removed() -> None:
+    effects = Script().start(JOURNAL, kernel(link_of(ONE), link_of(TWO), UNKNOWN))
+    assert of(effects, Program) == [Program((Operation("remove", UNKNOWN),))]
+
+
+def test_cooling_loans_and_blocks_outlive_a_restart() -> None:
+    loans = (
+        HeldLoan("lent", BLUE.key, BLUE_BLOCK.prefix, "h1", "h2", ip_address("10.1.0.4")),
+        HeldLoan("mine", BLUE.key, ip_network("10.1.7.0/26"), "h2", "h1", ip_address("10.1.7.7")),
+    )
+    script = Script()
+    script.start(replace(JOURNAL, cooling=((ip_address("10.1.0.3"), NOW + 5),), loans=loans), BOTH)
+    assert str(script.up(request("x")).addresses[0]) == "10.1.0.5"
+    assert str(script.up(request("y", BLUE, "10.1.7.7")).addresses[0]) == "10.1.7.7"
+    script.later(5)
+    assert str(script.up(request("z")).addresses[0]) == "10.1.0.3"
+
+
+def test_a_speaker_that_is_not_wanted_any_more_is_told_so() -> None:
+    effects = Script().start(replace(JOURNAL, intent=intent(BLUE, peers=())), BOTH)
+    assert of(effects, ConfigureSpeaker) == [ConfigureSpeaker(None)]
+
+
+def test_hello_says_all_that_is_here() -> None:
+    script = Script()
+    script.start(JOURNAL, BOTH)
+    (hello,) = told(script.connect(), Hello)
+    assert (hello.blocks, hello.endpoints, hello.fresh) == ((BLUE_BLOCK,), (ONE, TWO), False)
+    assert hello.seen == intent().version
+
+
+def test_endpoints_that_only_the_store_knows_are_forgotten_there() -> None:
+    script = Script()
+    script.start(replace(JOURNAL, endpoints=(ONE,)), kernel(link_of(ONE)))
+    script.connect()
+    effects = script.welcome(BLUE_BLOCK, endpoints=[ONE, TWO])
+    assert told(effects, EndpointsChanged) == [EndpointsChanged(down=(TWO.key,))]
+
+
+# the journal is lost
+
+
+def lost(*links: EndpointLink) -> Script:
+    script = Script()
+    assert script.start(None, kernel(*links)) == []
+    (hello,) = told(script.connect(), Hello)
+    assert hello.fresh
+    return script
+
+
+@pytest.mark.parametrize("intent_first", [True, False])
+def test_what_the_store_and_the_kernel_know_is_adopted(intent_first: bool) -> None:
+    script = lost(link_of(ONE), UNKNOWN)
+    effects = list(script.says(intent(BLUE))) if intent_first else []
+    assert not of(effects, Announce)
+    assert not of(effects, Record)
+    effects += script.welcome(BLUE_BLOCK, endpoints=[ONE, TWO])
+    if not intent_first:
+        assert not of(effects, EndReplay)
+        effects += script.says(intent(BLUE))
+    assert announced(effects) == {"10.1.0.1/32"}
+    assert len(of(effects, EndReplay)) == 1
+    assert told(effects, EndpointsChanged) == [EndpointsChanged(down=(TWO.key,))]
+    assert of(effects, Audit)
+    recorded = [record.change for record in of(effects, Record)]
+    assert [c.endpoint for c in recorded if c.endpoint] == [ONE]
+    assert recorded[-1].intent is not None, "intent is last: it says that the rest is there"
+    # neither the adopted address nor the unknown link's is given out, nor TWO's taken for used
+    assert str(script.up(request("x")).addresses[0]) == "10.1.0.2"
+    for name in ("d", "e", "f", "g", "h", "i", "j"):
+        assert script.up(request(name)).addresses[0] not in (*ONE.addresses, *UNKNOWN.addresses)
+    script.later(SETTINGS.cool_down)
+    assert str(script.up(request("k", BLUE, "10.1.0.9")).addresses[0]) == "10.1.0.9"
+
+
+def test_unknown_links_are_removed_only_once_it_is_known_what_is_here() -> None:
+    script = lost(link_of(ONE), UNKNOWN)
+    everything = kernel(link_of(ONE), UNKNOWN)
+    assert not of(script(KernelObserved(everything)), Program)
+    script.welcome(BLUE_BLOCK, endpoints=[ONE])
+    script.says(intent(BLUE))
+    assert of(script(KernelObserved(everything)), Program) == [
+        Program((Operation("remove", UNKNOWN),))
+    ]
+
+
+def test_a_crash_before_the_first_welcome_leaves_the_journal_as_lost_as_it_was() -> None:
+    script = Script()
+    script.start(JournalState(), kernel(link_of(ONE)))
+    assert told(script.connect(), Hello)[0].fresh
+    assert not of(script(KernelObserved(kernel(link_of(ONE)))), Program)
+    effects = [*script.welcome(BLUE_BLOCK, endpoints=[ONE]), *script.says(intent(BLUE))]
+    assert announced(effects) == {"10.1.0.1/32"}
+
+
+def test_a_damaged_endpoint_of_the_store_is_mended_before_it_is_announced() -> None:
+    script = lost(replace(link_of(ONE), addresses=()))
+    effects = [*script.welcome(BLUE_BLOCK, endpoints=[ONE]), *script.says(intent(BLUE))]
+    assert not of(effects, Announce)
+    assert of(script(KernelObserved(kernel())), Attach)
+    assert announced(script.attached("c1")) == {"10.1.0.1/32"}
+
+
+# netmaster comes and goes
+
+
+def test_what_was_asked_is_asked_anew_of_another_netmaster() -> None:
+    script = Script().ready(BLUE, DUAL)
+    script.add(request("a"))
+    script(MasterLost("gone"))
+    script.connect()
+    assert told(script.welcome(), BlockWanted) == [BlockWanted(BLUE.key, 4)]
+
+
+def test_the_first_tick_of_a_start_at_rest_says_nothing() -> None:
+    script = Script()
+    script.start(JOURNAL, BOTH)
+    script(PeerUp(TORS[0]))
+    script.later(2)
+    assert not [e for e in script.later(1) if not isinstance(e, Tell)]
+    assert withdrawn(script.later(1)) == set()
