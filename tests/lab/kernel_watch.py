@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Self
 
 from netfabric.agent.datapath import link, neighbour, nexthop
+from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.message import (
     RTM_DELLINK,
     RTM_DELNEIGH,
@@ -42,7 +43,7 @@ class Change:
     gone: bool
     prefix: Prefix | None = None
     """Of a route in the main table."""
-    link: link.Link | None = None
+    link: Link | None = None
     protocol: int = 0
     """Of a route or nexthop: who made it."""
 
