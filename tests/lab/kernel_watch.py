@@ -30,6 +30,7 @@ from netfabric.lab.namespace import Namespace
 _GROUPS = (1, 3, 7, 11, 32)
 """RTNLGRP_ LINK, NEIGH, IPV4_ROUTE, IPV6_ROUTE, NEXTHOP."""
 _RTA_DST, _MAIN_TABLE = 1, 254
+_SO_RCVBUFFORCE = 33
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class KernelWatch:
     def __enter__(self) -> Self:
         with self._namespace.entered():
             self._socket = subscribe(_GROUPS)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, 16 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 16 << 20)
         self._thread.start()
         return self
 
