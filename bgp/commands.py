@@ -10,7 +10,9 @@ BATCH = 50
 """Prefixes in one command: more are slower, since ExaBGP sleeps between parts of a long one."""
 
 WHO_IS_UP = "show neighbor json"
+WHAT_IS_CONFIGURED = "show neighbor configuration"
 WHAT_IS_OUT = "show adj-rib out json"
+RELOAD = "reload"
 
 
 def attributes(announcement: Announcement, peer: Peer, asn: Asn) -> str:

@@ -1,7 +1,9 @@
 """ExaBGP's configuration file, rendered from intent."""
 
+import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from netfabric.fabric.errors import InvalidError
 from netfabric.fabric.peer import Peer, Speaker
@@ -14,18 +16,35 @@ _API = (
 _FAMILY = {4: "ipv4 unicast;", 6: "ipv6 unicast;"}
 
 
-def render(speaker: Speaker, peers: Sequence[Peer], helper: Sequence[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A file's text; `mark` is in every neighbor's description, and another for every other text."""
+
+    text: str
+    mark: str
+
+
+def render(speaker: Speaker, peers: Sequence[Peer], helper: Sequence[str]) -> Configuration:
     """Return the configuration of a speaker with these peers.
 
     `helper` is the command that ExaBGP starts as its API process: absolute paths, no blanks in words.
     Raises InvalidError for what cannot be written safely.
     """
-    blocks = [_neighbor(speaker, peer) for peer in sorted(peers, key=lambda peer: peer.key)]
+    blocks = [neighbor(speaker, peer) for peer in sorted(peers, key=lambda peer: peer.key)]
     process = f"process agent {{\n    run {' '.join(helper)};\n    encoder json;\n}}\n"
-    return process + "".join(blocks)
+    plain = process + "".join(blocks)
+    mark = f"netfabric {hashlib.blake2s(plain.encode(), digest_size=8).hexdigest()}"
+    marked = plain.replace(" {\n    router-id", f' {{\n    description "{mark}";\n    router-id')
+    return Configuration(marked, mark)
 
 
-def _neighbor(speaker: Speaker, peer: Peer) -> str:
+def neighbor(speaker: Speaker, peer: Peer) -> str:
+    """Return one peer's block; raise InvalidError for what ExaBGP cannot do, or its file not carry."""
+    if 6 in peer.carried and peer.address.version == 4:
+        raise InvalidError(
+            f"peer {peer.key}: IPv6 routes over an IPv4 session have no next hop",
+            "add a peer with the switch's IPv6 address",
+        )
     lines = [
         f"router-id {speaker.router_id};",
         f"local-address {_local(peer)};",

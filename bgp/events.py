@@ -1,6 +1,7 @@
 """What ExaBGP says, line by line: JSON events, answers to commands; never an exception for garbage."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -22,6 +23,13 @@ class Neighbors:
     """The answer to `show neighbor json`: peers' addresses, and whether each is established."""
 
     up: Mapping[Address, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The description of one neighbor in the configuration that ExaBGP runs."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +97,11 @@ class Unknown:
 
 
 ExaEvent: TypeAlias = (
-    Ack | Neighbors | Out | State | Update | Eor | Refresh | Notification | Unknown
+    Ack | Neighbors | Mark | Out | State | Update | Eor | Refresh | Notification | Unknown
 )
 
+UP = "ESTABLISHED"
+_MARK = re.compile(r'description "(.*)";')
 _FAMILIES: dict[str, Family] = {"ipv4 unicast": 4, "ipv6 unicast": 6, "ipv4": 4, "ipv6": 6}
 
 
@@ -100,12 +110,13 @@ def parse(line: str) -> ExaEvent:
     line = line.strip()
     if line in ("done", "error"):
         return Ack(line == "done")
+    if mark := _MARK.fullmatch(line):
+        return Mark(mark[1])
     try:
         said = json.loads(line)
         if isinstance(said, list):
-            return Neighbors(
-                {ip_address(n["peer"]["address"]): n["state"] == "up" for n in said if "peer" in n}
-            )
+            # its own "state" is "down" for the first second of a session
+            return Neighbors({ip_address(n["peer"]["address"]): n["fsm"] == UP for n in said})
         if "exabgp" in said:
             return _event(said) or Unknown(line)
         ((peer, held),) = said.items()

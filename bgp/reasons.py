@@ -22,9 +22,18 @@ _CODES = {
     (6, 8): "out of resources",
 }
 _NOTIFICATION = re.compile(r"notification (received|sent) \((\d+),(\d+)\)")
+_CLOSED = "closing connection"
+
+UNSEEN = "the session ended while nobody was listening to ExaBGP"
+NOT_BACK = "ExaBGP was restarted, and the session did not come back within its hold time"
 
 
-def in_words(peer: Peer, own_asn: int, reason: str) -> str:
+def is_vague(reason: str) -> bool:
+    """Return whether a reason of ExaBGP's says no more than that a connection closed."""
+    return not reason or _CLOSED in reason or "closing without sending" in reason
+
+
+def in_words(peer: Peer, own_asn: int, reason: str, was_up: bool) -> str:
     """Return what ExaBGP's reason for a session's end means for this peer, and what to do."""
     found = _NOTIFICATION.search(reason)
     if found:
@@ -33,20 +42,39 @@ def in_words(peer: Peer, own_asn: int, reason: str) -> str:
         text = _CODES.get(code, _CODES.get((code[0], 0), "see RFC 4271, section 4.5"))
         if code == (2, 2):
             return _bad_as(peer, own_asn, who)
-        return f"{who} ended the session, {text} ({code[0]},{code[1]})"
-    if "closing connection" in reason or "connect" in reason or not reason:
+        return f"{who} ended the session: {text} ({code[0]},{code[1]})"
+    if "removed" in reason or "shutting down" in reason or "closing without sending" in reason:
+        return "this host ended the session: its configuration changed, or ExaBGP is ending"
+    if not is_vague(reason):
+        return reason
+    if was_up:
         return (
-            f"no answer from {peer.address}: unreachable, TCP port 179 filtered, not configured for "
-            f"{peer.local_address} there"
-            + (
-                ", or the MD5 password differs"
-                if peer.password
-                else ", or it wants an MD5 password"
-            )
+            f"{peer.address} closed the session without a word: its BGP speaker ended or restarts"
         )
-    if "shutting down" in reason or "removed" in reason:
-        return f"this host ended the session ({reason})"
-    return reason
+    return (
+        f"{peer.address} closes TCP port 179 at once: no BGP speaker runs there, or none that is "
+        f"configured for {peer.local_address} (add the neighbour on the switch)"
+    )
+
+
+def silent(peer: Peer) -> str:
+    """Return what it means that nothing at all comes from a peer."""
+    password = (
+        "the MD5 password differs" if peer.password else "the switch asks for an MD5 password"
+    )
+    ttl = "" if peer.ttl_security else ", the switch asks for TTL security (ttlSecurity)"
+    return (
+        f"no answer from {peer.address}: unreachable from {peer.local_address}, TCP port 179 "
+        f"filtered, {password}{ttl}; check the link, then both ends' options"
+    )
+
+
+def over_limit(peer: Peer, rest: float) -> str:
+    """Return why a session was ended that brought too many routes."""
+    return (
+        f"more than {peer.imports.max_prefixes} prefixes came: filter at the switch, or raise the "
+        f"peer's maxPrefixes; the session rests for {rest:g} s"
+    )
 
 
 def _bad_as(peer: Peer, own_asn: int, who: str) -> str:

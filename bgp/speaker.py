@@ -1,37 +1,31 @@
-"""The conversation with ExaBGP: what it was told, what has left, and what has to be said next.
+"""The conversation with ExaBGP: finding out where it stands, having it reload, saying what changed.
 
 Two changes of one prefix within one flush may leave the older one at the peer (ExaBGP 5.0.15), so one
-change a prefix is in flight, and the echo of the UPDATE that left is the barrier.
+change a prefix is in flight, and the echo of the UPDATE that left is the barrier. A reload while a
+route waits to be sent is lost without a word, so it waits for the echoes, and is checked afterwards.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from netfabric.bgp import commands, events, reasons
-from netfabric.fabric.events import (
-    Advertised,
-    EndOfRib,
-    Event,
-    PathsReceived,
-    PeerDown,
-    PeerUp,
-)
+from netfabric.bgp.session import EOR_TIMEOUT, Change, Session
+from netfabric.fabric.events import Event
 from netfabric.fabric.peer import Asn, Peer
-from netfabric.fabric.prefix import Address, Family, Prefix, family_of
+from netfabric.fabric.prefix import Address, Prefix
 from netfabric.fabric.route import Announcement
 
 OUTSTANDING = 4
 """Commands without an answer; more only lengthen ExaBGP's own queue, which it scans each time."""
-ECHO_TIMEOUT = 2.0
-"""Seconds after which an UPDATE that was not echoed no longer holds its prefix up."""
-REFRESH_TIMEOUT = 3.0
-"""Seconds after which a peer that does not mark the end of a refresh is taken to have ended it."""
-EOR_TIMEOUT = 10.0
-"""Seconds after which End-of-RIB is sent although some echo is missing."""
-UNKNOWN = "?"
-"""In place of an attribute text: ExaBGP has the route, of an agent before us."""
+RELOAD_PAUSE = 0.2
+RELOADS = 20
+"""Reloads without effect after which ExaBGP has to be restarted."""
+REST = 60.0
+"""Seconds for which a session that was torn down for too many prefixes is not tried again."""
+MAXIMUM_PREFIXES = 1
+"""Subcode of Cease (RFC 4486)."""
 
 
 class Phase(Enum):
@@ -39,25 +33,11 @@ class Phase(Enum):
 
     AWAY = "no helper attached"
     ASKING = "asking which sessions are up"
+    CHECKING = "asking which configuration ExaBGP runs"
+    RELOADING = "having it reload"
     READING = "reading what ExaBGP announces"
     TALKING = "in step"
-
-
-@dataclass(slots=True)
-class Session:
-    """One peer: what ExaBGP was told to announce to it."""
-
-    peer: Peer
-    up: bool = False
-    told: dict[Prefix, str] = field(default_factory=dict)
-    dirty: dict[Prefix, None] = field(default_factory=dict)
-    in_flight: dict[Prefix, float] = field(default_factory=dict)
-    unechoed: set[Prefix] = field(default_factory=set)
-    """Announced before the session came up: ExaBGP sends them by itself, and End-of-RIB waits for it."""
-    refreshing: dict[Family, float] = field(default_factory=dict)
-    eor_due: float = 0.0
-    """When End-of-RIB goes out at the latest; 0: nothing is owed."""
-    blocked_until: float = 0.0
+    SETTLING = "in step, waiting for what was said to leave before a reload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +47,7 @@ class Command:
     line: str
     session: str = ""
     prefixes: tuple[Prefix, ...] = ()
-    text: str | None = None
-    """The attribute text announced; None for a withdrawal or a question."""
+    change: Change | None = None
 
 
 class SpeakerMachine:
@@ -78,38 +57,58 @@ class SpeakerMachine:
         self.lines: list[str] = []
         self.events: list[Event] = []
         self.phase = Phase.AWAY
-        self.asn = Asn(0)
         self.sessions: dict[str, Session] = {}
         self.wanted: dict[Prefix, Announcement] = {}
         self.outstanding: deque[Command] = deque()
         self.replayed = False
+        self.resting: dict[str, float] = {}
+        """Peers that must be left out of the configuration, and until when."""
+        self.stuck = False
+        """ExaBGP does not follow its configuration: only a restart helps."""
+        self.trouble = ""
+        """Why ExaBGP does not run."""
         self.garbage = 0
+        self._mark = ""
+        self._confirmed = ""
+        self._reloads = 0
+        self._again_at: float | None = None
         self._heard = False
+        self._skipped = 0
+        self._marks: set[str] = set()
+        self._out: dict[Address, set[Prefix]] = {}
         self._by_address: dict[Address, str] = {}
 
     # from above
 
-    def configure(self, asn: Asn, peers: Iterable[Peer], now: float) -> None:
-        """Run sessions with exactly these peers. One that changed starts from nothing, as in ExaBGP."""
+    def configure(self, asn: Asn, peers: Iterable[Peer], mark: str, now: float) -> None:
+        """Run sessions with exactly these peers; `mark` is in the description of each in ExaBGP's file."""
         given = {peer.key: peer for peer in peers}
-        if asn != self.asn:
-            self.sessions.clear()
-        self.asn = asn
-        for key in [k for k, s in self.sessions.items() if given.get(k) != s.peer]:
+        for key in self.sessions.keys() - given.keys():
             del self.sessions[key]
         for key, peer in given.items():
-            if key not in self.sessions:
-                self.sessions[key] = Session(peer, dirty=self._carried(peer, self.wanted))
+            session = self.sessions.get(key)
+            if session is None or _ends(session) != (
+                peer.address,
+                peer.local_address,
+                peer.asn,
+                asn,
+            ):
+                session = self.sessions[key] = Session(peer, asn, quiet_since=now)
+            session.peer = peer
+            session.touch((*self.wanted, *session.told))
         self._by_address = {s.peer.address: key for key, s in self.sessions.items()}
+        self._mark = mark
+        self._reloads = 0
+        if self.phase is Phase.TALKING and mark != self._confirmed:
+            self.phase = Phase.SETTLING
         self.pump(now)
-
-    @staticmethod
-    def _carried(peer: Peer, prefixes: Iterable[Prefix]) -> dict[Prefix, None]:
-        return {p: None for p in prefixes if family_of(p) in peer.carried}
 
     def announce(self, routes: Iterable[Announcement], now: float) -> None:
         """Offer routes to every peer that carries their family."""
-        self._want({route.prefix: route for route in routes}, now)
+        offered = {route.prefix: route for route in routes}
+        self.wanted.update(offered)
+        self._touch(offered)
+        self.pump(now)
 
     def withdraw(self, routes: Iterable[Announcement], now: float) -> None:
         """Take routes back."""
@@ -119,51 +118,60 @@ class SpeakerMachine:
         self._touch(gone)
         self.pump(now)
 
-    def _want(self, routes: dict[Prefix, Announcement], now: float) -> None:
-        self.wanted.update(routes)
-        self._touch(routes)
-        self.pump(now)
-
     def _touch(self, prefixes: Iterable[Prefix]) -> None:
-        prefixes = list(prefixes)
+        prefixes = tuple(prefixes)
         for session in self.sessions.values():
-            session.dirty.update(self._carried(session.peer, prefixes))
+            session.touch(prefixes)
 
     def end_replay(self, now: float) -> None:
         """All that is wanted has been said: what ExaBGP announces besides is stale."""
         self.replayed = True
         for session in self.sessions.values():
-            session.dirty.update(dict.fromkeys(session.told.keys() - self.wanted.keys()))
-            if session.up:
+            session.touch(session.told.keys() - self.wanted.keys())
+            if session.state == "up":
                 session.eor_due = now + EOR_TIMEOUT
         self.pump(now)
 
-    def tear_down(self, peer: str, subcode: int) -> None:
-        """End a session with Cease."""
-        if session := self.sessions.get(peer):
+    def tear_down(self, peer: str, subcode: int, now: float) -> None:
+        """End a session with Cease (not seen by a peer with graceful restart)."""
+        session = self.sessions.get(peer)
+        if session is None:
+            return
+        if self.phase is Phase.TALKING:
             self._say(Command(commands.tear_down(session.peer, subcode)))
+        if subcode == MAXIMUM_PREFIXES:
+            # ExaBGP would connect again at once
+            self.resting[peer] = now + REST
+            self.events += session.void(reasons.over_limit(session.peer, REST), now)
 
-    # the pipes
+    # the pipes and the process
 
-    def attached(self) -> None:
+    def attached(self, now: float) -> None:
         """A helper handed its pipes over: find out where ExaBGP stands."""
+        self.detached(now)
+        self.trouble = ""
+        self._reloads = 0
         self.phase = Phase.ASKING
         self._heard = False
-        self.outstanding.clear()
-        self.lines.clear()
-        for session in self.sessions.values():
-            session.told.clear()
-            session.in_flight.clear()
+        self._skipped = 0
         self.lines += ["", commands.WHO_IS_UP]  # the empty line ends half a command
 
-    def detached(self, reason: str) -> None:
-        """The pipes closed: the helper or ExaBGP died."""
+    def detached(self, now: float) -> None:
+        """The pipes closed; sessions go on as long as ExaBGP does."""
         self.phase = Phase.AWAY
+        for command in self.outstanding:
+            if session := self.sessions.get(command.session):
+                session.refused(command.prefixes, now)
         self.outstanding.clear()
         self.lines.clear()
-        for key, session in self.sessions.items():
-            if session.up:
-                self._down(key, session, reason)
+        self._again_at = None
+
+    def lost(self, reason: str, now: float) -> None:
+        """ExaBGP ended."""
+        self.detached(now)
+        self.stuck = False
+        for session in self.sessions.values():
+            self.events += session.lost(reason, now)
 
     def feed(self, line: str, now: float) -> None:
         """Take one line from ExaBGP."""
@@ -173,8 +181,10 @@ class SpeakerMachine:
                 self._answered(ok, now)
             case events.Neighbors(up):
                 self._who_is_up(up, now)
+            case events.Mark(text):
+                self._marks.add(text)
             case events.Out(address, prefixes):
-                self._what_is_out(address, prefixes)
+                self._out.setdefault(address, set()).update(prefixes)
             case events.Unknown():
                 self.garbage += 1
             case events.Notification():
@@ -183,62 +193,74 @@ class SpeakerMachine:
                 self._of_peer(event, now)
         self.pump(now)
 
+    # finding out where ExaBGP stands
+
     def _who_is_up(self, up: Mapping[Address, bool], now: float) -> None:
         if self.phase is not Phase.ASKING:
-            return
+            # Answers to an earlier agent's commands may still have come. One of them was such a list,
+            # too, and taken for ours; now ours comes, and its end is no answer to what we asked since.
+            self._skipped += 1
         self._heard = True
-        for address, is_up in up.items():
-            key = self._by_address.get(address)
-            if key and is_up:
-                self._up(key, self.sessions[key], now)
-                self._ask_again(self.sessions[key], now)
+        for session in self.sessions.values():
+            if up.get(session.peer.address):
+                self._is_up(session, now)
+            elif session.state == "up":
+                self.events += session.went_down(reasons.UNSEEN, now)
 
-    def _ask_again(self, session: Session, now: float) -> None:
-        """Learn anew what the peer announced while no agent listened."""
-        for family in session.peer.carried:
-            session.refreshing[family] = now + REFRESH_TIMEOUT
-
-    def _what_is_out(self, address: Address, prefixes: Sequence[Prefix]) -> None:
-        key = self._by_address.get(address)
-        if key and self.phase is Phase.READING:
-            self.sessions[key].told.update(dict.fromkeys(prefixes, UNKNOWN))
+    def _is_up(self, session: Session, now: float) -> None:
+        if session.state == "up":
+            session.begin_refresh(session.peer.carried, now)
+        else:
+            self.events += session.came_up(self.replayed, now)
 
     def _answered(self, ok: bool, now: float) -> None:
-        if self.phase is Phase.ASKING:
-            # Answers to an earlier agent's commands end with the one to our question, which lists
-            # the neighbours just before it. With no neighbour up yet that is no different.
-            if ok and self._heard:
-                self.phase = Phase.READING
-                self.lines.append(commands.WHAT_IS_OUT)
+        if self._skipped:
+            self._skipped -= 1
             return
-        if self.phase is Phase.READING:
-            self.phase = Phase.TALKING
-            self._start_talking(now)
+        match self.phase:
+            case Phase.ASKING if ok and self._heard:
+                self._check()
+            case Phase.CHECKING:
+                self._checked()
+            case Phase.RELOADING:
+                self._again_at = now + (RELOAD_PAUSE if self._reloads > 1 else 0)
+            case Phase.READING:
+                self._start_talking(now)
+            case Phase.TALKING | Phase.SETTLING if self.outstanding:
+                command = self.outstanding.popleft()
+                if not ok and (session := self.sessions.get(command.session)):
+                    session.refused(command.prefixes, now)
+
+    def _check(self) -> None:
+        self.phase = Phase.CHECKING
+        self._marks.clear()
+        self._again_at = None
+        self.lines.append(commands.WHAT_IS_CONFIGURED)
+
+    def _checked(self) -> None:
+        if self._marks == {self._mark}:
+            self._confirmed = self._mark
+            self.phase = Phase.READING
+            self._out.clear()
+            self.lines.append(commands.WHAT_IS_OUT)
             return
-        if self.outstanding:
-            self._settle(self.outstanding.popleft(), ok, now)
+        self.phase = Phase.RELOADING
+        self._reloads += 1
+        self.stuck = self._reloads > RELOADS
+        self.lines.append(commands.RELOAD)
 
     def _start_talking(self, now: float) -> None:
+        self.phase = Phase.TALKING if self._mark == self._confirmed else Phase.SETTLING
+        self._reloads = 0
         for session in self.sessions.values():
-            for family in session.refreshing:
-                self._say(Command(commands.refresh(session.peer, family)))
-            session.dirty = self._carried(session.peer, self.wanted)
-            if self.replayed:
-                session.dirty.update(dict.fromkeys(session.told.keys() - self.wanted.keys()))
-                if session.up:
+            session.holds(self._out.get(session.peer.address, ()))
+            session.dirty.clear()
+            session.touch((*self.wanted, *session.told))
+            if session.state == "up":
+                for family in session.refreshing:
+                    self._say(Command(commands.refresh(session.peer, family)))
+                if self.replayed:
                     session.eor_due = now + EOR_TIMEOUT
-
-    def _settle(self, command: Command, ok: bool, now: float) -> None:
-        session = self.sessions.get(command.session)
-        if session is None or ok:
-            return
-        # ExaBGP refuses a peer it does not know (yet): a reload is under way
-        session.blocked_until = now + 1.0
-        for prefix in command.prefixes:
-            session.in_flight.pop(prefix, None)
-            if command.text is not None:
-                session.told.pop(prefix, None)
-            session.dirty[prefix] = None
 
     # peers
 
@@ -249,121 +271,71 @@ class SpeakerMachine:
             return
         session = self.sessions[key]
         match event:
+            case events.State(_, "connected", _):
+                session.state = "connected"
             case events.State(_, "up", _):
-                self._up(key, session, now)
-                session.unechoed = set(session.told) - set(session.in_flight)
+                self.events += session.came_up(self.replayed, now)
             case events.State(_, "down", reason):
-                self._down(key, session, reason)
-            case events.Update(_, True, _, announced, withdrawn):
-                self._echoed(key, session, announced, withdrawn)
-            case events.Update(_, False, attributes, announced, withdrawn):
-                self.events.append(PathsReceived(key, attributes, announced, withdrawn))
-            case events.Eor(_, False, family) | events.Refresh(_, family, "end"):
-                session.refreshing.pop(family, None)
-                self.events.append(EndOfRib(key, family))
-
-    def _up(self, key: str, session: Session, now: float) -> None:
-        session.up = True
-        session.in_flight.clear()
-        self.events.append(PeerUp(key))
-        if self.replayed:
-            session.eor_due = now + EOR_TIMEOUT
-
-    def _down(self, key: str, session: Session, reason: str) -> None:
-        session.up = False
-        session.in_flight.clear()
-        session.unechoed.clear()
-        session.refreshing.clear()
-        session.eor_due = 0.0
-        self.events.append(PeerDown(key, reasons.in_words(session.peer, self.asn, reason)))
-
-    def _echoed(
-        self,
-        key: str,
-        session: Session,
-        announced: tuple[Prefix, ...],
-        withdrawn: tuple[Prefix, ...],
-    ) -> None:
-        for prefix in (*announced, *withdrawn):
-            session.in_flight.pop(prefix, None)
-            session.unechoed.discard(prefix)
-        self.events.append(Advertised(key, announced, withdrawn))
+                self.events += session.went_down(reason, now)
+            case _:
+                self.events += session.hears(event, now)
+                if session.over_limit and key not in self.resting:
+                    self.tear_down(key, MAXIMUM_PREFIXES, now)
 
     # what to say next
 
     def pump(self, now: float) -> None:
         """Say what may be said: at most OUTSTANDING commands, one change a prefix in flight."""
+        if self._again_at is not None and now >= self._again_at:
+            self._check()
+        if self.phase is Phase.SETTLING and self._nothing_left():
+            self._check()
         if self.phase is not Phase.TALKING:
             return
-        for key, session in self.sessions.items():
-            while len(self.outstanding) < OUTSTANDING and now >= session.blocked_until:
-                command = self._next(key, session)
-                if command is None:
-                    break
-                self._say(command)
-                self._note(command, session, now)
-            if self._eor_is_due(session, now):
+        for session in self.sessions.values():
+            self._pump(session, now)
+            if session.eor_is_due(now):
                 session.eor_due = 0.0
                 for family in session.peer.carried:
                     self._say(Command(commands.end_of_rib(session.peer, family)))
 
-    def _next(self, key: str, session: Session) -> Command | None:
-        """Return one command for as many dirty prefixes as go together."""
-        chosen: list[Prefix] = []
-        group: tuple[bool, str] | None = None
-        for prefix in list(session.dirty):
-            if prefix in session.in_flight:
-                continue
-            change = self._change(session, prefix)
+    def _nothing_left(self) -> bool:
+        return not self.outstanding and not any(s.in_flight for s in self.sessions.values())
+
+    def _pump(self, session: Session, now: float) -> None:
+        while len(self.outstanding) < OUTSTANDING and now >= session.blocked_until:
+            change, prefixes = self._next(session)
             if change is None:
-                del session.dirty[prefix]
-                continue
-            if group is None:
-                group = change
-            if change == group:
+                return
+            say = commands.announce if change.announcing else commands.withdraw
+            line = say(session.peer, change.text, prefixes)
+            self._say(Command(line, session.key, prefixes, change))
+            session.note(prefixes, change, now)
+
+    def _next(self, session: Session) -> tuple[Change | None, tuple[Prefix, ...]]:
+        """Return one change, and as many dirty prefixes as need the same."""
+        first: Change | None = None
+        chosen: list[Prefix] = []
+        for prefix, change in self._changes(session):
+            if first is None:
+                first = change
+            if change == first:
                 chosen.append(prefix)
                 del session.dirty[prefix]
                 if len(chosen) == commands.BATCH:
                     break
-        if group is None:
-            return None
-        announcing, text = group
-        say = commands.announce if announcing else commands.withdraw
-        line = say(session.peer, text, chosen)
-        return Command(line, key, tuple(chosen), text if announcing else None)
+        return first, tuple(chosen)
 
-    def _change(self, session: Session, prefix: Prefix) -> tuple[bool, str] | None:
-        """Return (announce?, text) that brings a prefix in step, or None if it is."""
-        wanted = self.wanted.get(prefix)
-        told = session.told.get(prefix)
-        if wanted is not None:
-            text = commands.attributes(wanted, session.peer, self.asn)
-            return None if told == text else (True, text)
-        if told is None or (told == UNKNOWN and not self.replayed):
-            return None
-        if told == UNKNOWN:
-            plain = Announcement(prefix)
-            return (False, commands.attributes(plain, session.peer, self.asn))
-        return (False, told)
-
-    def _note(self, command: Command, session: Session, now: float) -> None:
-        for prefix in command.prefixes:
-            before = session.told.get(prefix)
-            if command.text is None:
-                session.told.pop(prefix, None)
-                session.unechoed.discard(prefix)
-            else:
-                session.told[prefix] = command.text
-            # what an earlier agent announced is not sent again if it is the same: no echo to wait for
-            if session.up and not (command.text is not None and before == UNKNOWN):
-                session.in_flight[prefix] = now + ECHO_TIMEOUT
-
-    @staticmethod
-    def _eor_is_due(session: Session, now: float) -> bool:
-        if not session.up or not session.eor_due:
-            return False
-        idle = not (session.dirty or session.in_flight or session.unechoed)
-        return idle or now >= session.eor_due
+    def _changes(self, session: Session) -> Iterator[tuple[Prefix, Change]]:
+        """Yield what may be said now, and forget about what is in step already."""
+        for prefix in list(session.dirty):
+            if prefix in session.in_flight:
+                continue
+            change = session.change(prefix, self.wanted.get(prefix), self.replayed)
+            if change is None:
+                del session.dirty[prefix]
+            elif session.may_say(change):
+                yield prefix, change
 
     def _say(self, command: Command) -> None:
         self.lines.append(command.line)
@@ -371,10 +343,14 @@ class SpeakerMachine:
 
     def tick(self, now: float) -> None:
         """Let nothing wait for ever."""
-        for key, session in self.sessions.items():
-            for prefix in [p for p, until in session.in_flight.items() if until <= now]:
-                del session.in_flight[prefix]
-            for family in [f for f, until in session.refreshing.items() if until <= now]:
-                del session.refreshing[family]
-                self.events.append(EndOfRib(key, family))
+        for session in self.sessions.values():
+            self.events += session.patience_ends(self.trouble, now)
+        for key in [key for key, until in self.resting.items() if until <= now]:
+            del self.resting[key]
         self.pump(now)
+
+
+def _ends(session: Session) -> tuple[Address, Address | None, Asn, Asn]:
+    """Return what makes a session another one for ExaBGP: it then starts from nothing."""
+    peer = session.peer
+    return peer.address, peer.local_address, peer.asn, session.asn
