@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from ipaddress import ip_address
 from typing import Any, get_args
 
@@ -16,6 +15,7 @@ from netfabric.lab.errors import LabError
 from netfabric.lab.lab import DEFAULT_NETWORK, Lab
 from netfabric.lab.machines import COMMANDS, URL
 from netfabric.lab.probe import Matrix
+from netfabric.lab.progress import Steps
 from netfabric.lab.settings import KINDS, Settings, StoreKind
 from netfabric.lab.sweep import sweep
 
@@ -84,7 +84,7 @@ def netlab() -> None:
 def up(clean_on_failure: bool, **wanted: Any) -> None:
     """Bring a fabric up, attach containers, show that all reach all."""
     settings = Settings(**wanted)
-    lab = Lab(settings, steps := Steps())
+    lab = Lab(settings, steps := Steps(console))
     try:
         lab.up()
         steps.done()
@@ -149,45 +149,6 @@ def _around(lab: Lab) -> str:
             f"Take it down: netlab down{option}",
         )
     )
-
-
-class Steps:
-    """Shows what is being done, and how long each step took."""
-
-    def __init__(self) -> None:
-        self._begun = time.monotonic()
-        self._since = self._begun
-        self._step = ""
-        self._status = console.status("")
-
-    def __call__(self, step: str) -> None:
-        """A new step begins: the one before is done."""
-        self._finish()
-        self._step, self._since = step, time.monotonic()
-        self._status.update(step)
-        self._status.start()
-
-    def _finish(self) -> None:
-        if self._step:
-            took = time.monotonic() - self._since
-            console.print(f"[green]✓[/] {self._step} [dim]{took:.1f} s[/]")
-        self._step = ""
-
-    def done(self) -> None:
-        """The last step is done."""
-        self._finish()
-        self._status.stop()
-        console.print()
-
-    def failed(self) -> None:
-        """The step ends where it is."""
-        self._status.stop()
-        if self._step:
-            console.print(f"[red]✗[/] {self._step}")
-
-    def total(self) -> float:
-        """Return seconds since the beginning."""
-        return time.monotonic() - self._begun
 
 
 @netlab.command()
@@ -346,7 +307,13 @@ def run(words: list[str]) -> int:
         return USAGE
     except (click.Abort, KeyboardInterrupt):
         return FAILED
+    except PermissionError as error:
+        return _complain(LabError("this machine", f"{error}; netlab needs root"))
     except FabricError as error:
-        complaints.print(f"netlab: {error}", style="red", markup=False, soft_wrap=True)
-        return FAILED
+        return _complain(error)
     return OK
+
+
+def _complain(error: FabricError) -> int:
+    complaints.print(f"netlab: {error}", style="red", markup=False, soft_wrap=True)
+    return FAILED
