@@ -73,7 +73,7 @@ class Agent:
         self._loop = Loop(self.host, inbox, hands, self._clock)
         self._cni = CniServer(self.callers, settings.cni_socket)
         self.status = status.Status(
-            self.host, self.stream, self.callers, self.warnings, self._clock()
+            self.host, self.stream, self.callers, self.warnings, self.datapath, self._clock()
         )
         inbox.post(started)
 

@@ -47,6 +47,8 @@ class DatapathThread:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="datapath")
         self._gathered: list[Operation] = []
         self._auditing = False
+        self.audits = 0
+        """Readings of the kernel so far."""
 
     def perform(self, effect: KernelEffect) -> None:
         """Have an effect performed; `flush` must follow soon. Programs without others between are one."""
@@ -104,6 +106,7 @@ class DatapathThread:
             error = _error(done, "audit")
             self._complain("audit", str(error) if error else "")
             if error is None:
+                self.audits += 1
                 self._post(KernelObserved(done.result()))
 
         self._start(observe, report)

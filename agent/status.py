@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netfabric.agent.callers import Callers
+from netfabric.agent.datapath_thread import DatapathThread
 from netfabric.agent.stream import Stream
 from netfabric.agent.warnings import Warnings
 from netfabric.fabric.endpoint import Endpoint
@@ -23,9 +24,16 @@ class Status:
     """Reads the agent's parts, and changes none."""
 
     def __init__(
-        self, host: Host, stream: Stream, callers: Callers, warnings: Warnings, started: float
+        self,
+        host: Host,
+        stream: Stream,
+        callers: Callers,
+        warnings: Warnings,
+        datapath: DatapathThread,
+        started: float,
     ) -> None:
         self._host = host
+        self._datapath = datapath
         self._stream = stream
         self._callers = callers
         self._warnings = warnings
@@ -59,6 +67,7 @@ class Status:
             ],
             "routes": len(host.upkeep.routes()),
             "announced": len(host.speaking.offered),
+            "audits": self._datapath.audits,
             "features": list(host.settings.features),
             "warnings": dict(self._warnings.all()),
         }

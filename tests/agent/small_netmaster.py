@@ -53,6 +53,11 @@ class SmallNetmaster(FabricServicer):
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _streams: list["asyncio.Queue[MasterMessage]"] = field(default_factory=list)
 
+    @property
+    def address(self) -> str:
+        """Return where agents reach it."""
+        return f"127.0.0.1:{self.port}"
+
     async def start(self, inside: AbstractContextManager[object] | None = None) -> str:
         """Serve, on the port of before; return the address. `inside`: a namespace to listen in."""
         self._server = grpc.aio.server()
@@ -60,7 +65,7 @@ class SmallNetmaster(FabricServicer):
         with inside or nullcontext():
             self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
-        return f"127.0.0.1:{self.port}"
+        return self.address
 
     async def stop(self) -> None:
         """Break every stream off."""

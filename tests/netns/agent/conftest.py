@@ -130,7 +130,7 @@ class Machine:
         }
         environment = b"".join(f"{n}={v}\0".encode() for n, v in variables.items())
         configuration = json.dumps(
-            {"cniVersion": "1.0.0", "name": "n", "type": "netfabric", "network": "blue"}
+            {"cniVersion": "1.1.0", "name": "n", "type": "netfabric", "network": "blue"}
         ).encode()
         header = struct.pack("!4sII", b"NFC1", len(environment), len(configuration))
         with socket.socket(socket.AF_UNIX) as asker:
