@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from netfabric.fabric.errors import InvalidError
+
 ROOT = "/netfabric/v1/"
 
 
@@ -63,10 +65,23 @@ class Batch:
     deletes: tuple[str, ...]
 
 
+def require_distinct(operations: Sequence[Put | Delete]) -> None:
+    """Raise InvalidError where a transaction changes a key twice: which one counts, nobody could say."""
+    keys = {operation.key for operation in operations}
+    if len(keys) < len(operations):
+        several = [operation.key for operation in operations]
+        twice = next(key for key in several if several.count(key) > 1)
+        raise InvalidError(f"{twice}: changed twice in one transaction", "change each key once")
+
+
 class Store(Protocol):
     """A store of small values with transactions and history.
 
     Every call raises UnavailableError when nobody answers within the driver's timeout.
+
+    Size: as etcd is installed it takes up to 128 comparisons or operations and 1.5 MB in a transaction,
+    and says InvalidError to more; `--max-txn-ops` and `--max-request-bytes` raise that. The other drivers
+    set no limit.
     """
 
     @property
@@ -93,8 +108,9 @@ class Store(Protocol):
     async def txn(self, compares: Sequence[Compare], operations: Sequence[Put | Delete]) -> int:
         """Carry out all operations if every comparison holds; return the new revision.
 
-        Raises StaleError, and nothing has changed, where one does not hold. UnavailableError leaves
-        open whether it happened.
+        A watch of `ROOT` comes to that revision, also where nothing was there to change. Raises, and
+        nothing has changed: StaleError where a comparison does not hold, NotFoundError where a lease
+        has ended, InvalidError for a key changed twice. UnavailableError leaves open whether it happened.
         """
         ...
 
@@ -102,12 +118,13 @@ class Store(Protocol):
         """Yield every change of keys under `prefix` with a revision above `after`, in order, once.
 
         Reconnects and resumes by itself. A batch without changes says how far the watch has come.
-        Raises CompactedError where the history asked for is gone: list again.
+        Raises CompactedError where the history asked for is gone: list again; UnavailableError where
+        that lasts longer than the driver's timeout, or the store is closed.
         """
         ...
 
     async def grant(self, ttl: float) -> int:
-        """Return a new lease of `ttl` seconds."""
+        """Return a new lease of `ttl` seconds; etcd rounds up, and keeps it for at least 2 s."""
         ...
 
     async def keep(self, lease: int) -> None:
@@ -115,5 +132,5 @@ class Store(Protocol):
         ...
 
     async def revoke(self, lease: int) -> None:
-        """End a lease and remove its keys at once."""
+        """End a lease and remove its keys at once; one that has ended is fine."""
         ...

@@ -1,39 +1,31 @@
 """The store in memory: for tests, and for a fabric that may forget."""
 
 import asyncio
-import contextlib
+import secrets
 import uuid
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TypeAlias
 
 from netfabric.api.store.base import Batch, Compare, Delete, Entry, Listing, Put
-from netfabric.fabric.errors import CompactedError, NotFoundError, StaleError
+from netfabric.api.store.state import HISTORY, Stage, State
+from netfabric.fabric.errors import FabricError, NotFoundError, UnavailableError
 
-HISTORY = 10_000
-"""Batches kept for watches that resume."""
+Decide: TypeAlias = Callable[[Stage], int]
+"""A transaction, a grant or the end of a lease, on what was staged before it."""
 
-
-@dataclass(slots=True)
-class _Lease:
-    ttl: float
-    timer: asyncio.TimerHandle
-    keys: set[str] = field(default_factory=set)
+_RETRY = 1.0
+"""Seconds until the end of a lease that could not be stored is tried again."""
 
 
 class MemoryStore:
-    """Entries in a dict, history in a deque, leases by the event loop's clock."""
+    """A state, with leases by the event loop's clock."""
 
     def __init__(self, history: int = HISTORY) -> None:
-        self._entries: dict[str, Entry] = {}
-        self._history: deque[Batch] = deque(maxlen=history)
-        self._revision = 0
-        self._changed = asyncio.Condition()
-        self._lock = asyncio.Lock()
-        self._leases: dict[int, _Lease] = {}
-        self._next_lease = 1
+        self._state = State(history)
         self._epoch = uuid.uuid4().hex
-        self._tasks: set[asyncio.Future[None]] = set()
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._moved = asyncio.Event()
+        self._closed = False
 
     @property
     def epoch(self) -> str:
@@ -42,120 +34,117 @@ class MemoryStore:
 
     async def open(self) -> None:
         """Nothing to connect to."""
+        self._closed = False
 
     async def close(self) -> None:
-        """Let the timers go."""
-        for lease in self._leases.values():
-            lease.timer.cancel()
+        """Let the timers go, and end the watches."""
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._wake()
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry, or None."""
-        return self._entries.get(key)
+        self._require_open()
+        return self._state.entries.get(key)
 
     async def list(self, prefix: str) -> Listing:
         """Return all entries whose key starts with `prefix`."""
-        found = sorted((e for k, e in self._entries.items() if k.startswith(prefix)), key=_by_key)
-        return Listing(tuple(found), self._revision)
+        self._require_open()
+        return self._state.under(prefix)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UnavailableError(f"{self}: not open", "open the store first")
+
+    def __str__(self) -> str:
+        return "store in memory"
 
     async def txn(self, compares: Sequence[Compare], operations: Sequence[Put | Delete]) -> int:
         """Carry out all operations if every comparison holds."""
-        async with self._lock:
-            for compare in compares:
-                entry = self._entries.get(compare.key)
-                if (entry.revision if entry else 0) != compare.revision:
-                    raise StaleError(f"{compare.key}: changed meanwhile", "read it again")
-            for lease in {op.lease for op in operations if isinstance(op, Put) and op.lease}:
-                self._lease(lease)
-            await self._persist(operations, self._revision + 1)
-            revision = self._apply(operations)
-        async with self._changed:
-            self._changed.notify_all()
-        return revision
+        return await self._submit(lambda stage: stage.txn(compares, operations))
 
-    async def _persist(self, operations: Sequence[Put | Delete], revision: int) -> None:
-        """Make the operations durable before anybody sees them: nothing to do in memory."""
+    def _submit(self, decide: Decide) -> asyncio.Future[int]:
+        """Decide, and make it visible; a driver with a disk writes in between."""
+        outcome: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        try:
+            self._require_open()
+            stage = Stage(self._state)
+            number = decide(stage)
+        except FabricError as error:
+            outcome.set_exception(error)
+        else:
+            self._take(stage)
+            outcome.set_result(number)
+        return outcome
 
-    def _apply(self, operations: Sequence[Put | Delete]) -> int:
-        self._revision += 1
-        puts, deletes = [], []
-        for operation in operations:
-            before = self._entries.pop(operation.key, None)
-            if before is not None and before.lease in self._leases:
-                self._leases[before.lease].keys.discard(operation.key)
-            if isinstance(operation, Put):
-                created = before.created if before else self._revision
-                entry = Entry(
-                    operation.key, operation.value, self._revision, created, operation.lease
-                )
-                if operation.lease:
-                    self._lease(operation.lease).keys.add(operation.key)
-                self._entries[operation.key] = entry
-                puts.append(entry)
-            elif before is not None:
-                deletes.append(operation.key)
-        self._history.append(Batch(self._revision, tuple(puts), tuple(deletes)))
-        return self._revision
+    def _take(self, stage: Stage) -> None:
+        self._state.take(stage)
+        for lease in stage.ended:
+            self._disarm(lease)
+        self._wake()
 
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[Batch]:
+    def _wake(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Batch]:
         """Yield every change of keys under `prefix` with a revision above `after`."""
+        said = after
         while True:
-            for batch in self._since(after):
-                puts = tuple(e for e in batch.puts if e.key.startswith(prefix))
-                deletes = tuple(k for k in batch.deletes if k.startswith(prefix))
+            self._require_open()
+            moved = self._moved
+            for batch in self._state.since(after):
                 after = batch.revision
-                if puts or deletes:
-                    yield Batch(batch.revision, puts, deletes)
-            async with self._changed:
-                while self._revision <= after:
-                    await self._changed.wait()
-
-    def _since(self, after: int) -> Sequence[Batch]:
-        oldest = self._history[0].revision if self._history else self._revision + 1
-        if after + 1 < oldest and after < self._revision:
-            raise CompactedError(
-                f"revision {after} is gone; history starts at {oldest}", "list again"
-            )
-        skip = max(0, after + 1 - oldest)
-        return [self._history[i] for i in range(skip, len(self._history))]
-
-    def _lease(self, lease: int) -> _Lease:
-        if lease not in self._leases:
-            raise NotFoundError(f"lease {lease}: has ended", "grant another")
-        return self._leases[lease]
+                ours = _under(prefix, batch)
+                if ours.puts or ours.deletes:
+                    said = after
+                    yield ours
+            if said < after:
+                said = after
+                yield Batch(after, (), ())
+            if self._state.revision <= after:
+                await moved.wait()
 
     async def grant(self, ttl: float) -> int:
         """Return a new lease of `ttl` seconds."""
-        number, self._next_lease = self._next_lease, self._next_lease + 1
-        self._leases[number] = _Lease(ttl, self._timer(number, ttl))
-        return number
+        # a number never used before: who still has one from before a restart must not renew another's
+        lease = secrets.randbits(62) + 1
+        await self._submit(lambda stage: stage.grant(lease, ttl))
+        self._arm(lease, ttl)
+        return lease
 
-    def _timer(self, lease: int, ttl: float) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(ttl, self._expire, lease)
+    def _arm(self, lease: int, seconds: float) -> None:
+        self._disarm(lease)
+        loop = asyncio.get_running_loop()
+        self._timers[lease] = loop.call_later(seconds, self._expire, lease)
+
+    def _disarm(self, lease: int) -> None:
+        timer = self._timers.pop(lease, None)
+        if timer is not None:
+            timer.cancel()
 
     def _expire(self, lease: int) -> None:
-        task = asyncio.ensure_future(self._end(lease))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        def done(outcome: asyncio.Future[int]) -> None:
+            if outcome.exception() is not None and not self._closed:
+                self._arm(lease, _RETRY)
 
-    async def _end(self, lease: int) -> None:
-        if lease in self._leases:
-            found = self._leases.pop(lease)
-            found.timer.cancel()
-            if found.keys:
-                await self.txn([], [Delete(key) for key in sorted(found.keys)])
+        self._submit(lambda stage: stage.end(lease)).add_done_callback(done)
 
     async def keep(self, lease: int) -> None:
         """Renew a lease."""
-        found = self._lease(lease)
-        found.timer.cancel()
-        found.timer = self._timer(lease, found.ttl)
+        self._require_open()
+        if lease not in self._state.leases:
+            raise NotFoundError(f"lease {lease}: has ended", "grant another")
+        self._arm(lease, self._state.leases[lease].ttl)
 
     async def revoke(self, lease: int) -> None:
         """End a lease and remove its keys at once."""
-        with contextlib.suppress(NotFoundError):
-            self._lease(lease)
-            await self._end(lease)
+        await self._submit(lambda stage: stage.end(lease))
 
 
-def _by_key(entry: Entry) -> str:
-    return entry.key
+def _under(prefix: str, batch: Batch) -> Batch:
+    puts = tuple(entry for entry in batch.puts if entry.key.startswith(prefix))
+    deletes = tuple(key for key in batch.deletes if key.startswith(prefix))
+    return Batch(batch.revision, puts, deletes)

@@ -93,6 +93,8 @@ class Etcd:
             "--initial-cluster",
             ",".join(f"{name}={member._peer_url}" for name, member in sorted(members.items())),
             *("--auto-compaction-retention", "1h"),
+            # a network is removed with all its blocks at once: more than the default of 128
+            *("--max-txn-ops", "8192"),
             *("--logger", "zap", "--log-outputs", "stderr", "--log-level", "warn"),
             *self.options,
         ]
