@@ -98,4 +98,5 @@ def endpoint_of(request: AttachRequest, host: str, addresses: tuple[Address, ...
         addresses=addresses,
         name=request.name,
         labels=request.labels,
+        mtu=request.mtu,
     )

@@ -33,6 +33,7 @@ class AttachRequest:
     name: str = ""
     """The container's or pod's name, for people and DNS."""
     labels: tuple[tuple[str, str], ...] = ()
+    mtu: int = 1500
 
     def wanted(self, family: Family) -> Address | None:
         """Return the requested address of a family, if any."""

@@ -104,6 +104,7 @@ def attach_request(environment: Environment, configuration: Configuration) -> At
         group=arguments.group or configuration.group,
         addresses=arguments.addresses or configuration.addresses,
         mac=arguments.mac or configuration.mac,
+        mtu=configuration.mtu,
         name=arguments.pod,
         labels=tuple(sorted((name, value) for name, value in labels.items() if value)),
     )

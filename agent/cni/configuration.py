@@ -16,6 +16,9 @@ VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 DEFAULT_VERSION = "1.0.0"
 """Of an answer to what names no version that we have."""
 DEFAULT_TENANT, DEFAULT_NETWORK = "default", "default-net"
+DEFAULT_MTU = 1500
+_MTU = range(1280, 65536)
+"""What IPv6 needs (RFC 8200, section 5), and what a veth can have."""
 _ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 """The second is what early runtimes of 1.1.0 wrote."""
 _DNS = {"nameservers": list, "domain": str, "search": list, "options": list}
@@ -33,6 +36,7 @@ class Configuration:
     group: str = ""
     addresses: tuple[Address, ...] = ()
     mac: str = ""
+    mtu: int = DEFAULT_MTU
     labels: tuple[tuple[str, str], ...] = ()
     dns: Mapping[str, Any] = field(default_factory=dict)
     previous: Mapping[str, Any] | None = None
@@ -94,6 +98,7 @@ def parse(raw: _Json) -> Configuration:
         group=_text(raw, "group"),
         addresses=_addresses(runtime, "runtimeConfig.ips") or _addresses(extra, "args.cni.ips"),
         mac=_mac(runtime, "runtimeConfig.mac") or _mac(extra, "args.cni.mac"),
+        mtu=_mtu(raw),
         labels=_labels(extra),
         dns=_dns(raw),
         previous=_object(raw, "prevResult") if raw.get("prevResult") is not None else None,
@@ -142,6 +147,13 @@ def _mac(raw: _Json, path: str) -> str:
         return mac_of(_text(raw, "mac"))
     except InvalidError as error:
         raise _bad(path, error.what, error.remedy) from None
+
+
+def _mtu(raw: _Json) -> int:
+    value = raw.get("mtu", DEFAULT_MTU)
+    if not isinstance(value, int) or value not in _MTU:
+        raise _wrong("mtu", value, f"a number from {_MTU.start} to {_MTU.stop - 1}")
+    return value
 
 
 def _labels(extra: _Json) -> tuple[tuple[str, str], ...]:

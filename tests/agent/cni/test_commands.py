@@ -112,6 +112,11 @@ async def test_what_an_add_asks_for(ledger: Ledger) -> None:
     assert asked.labels == ((NETWORK_LABEL, "netfabric"), ("tier", "front"))
 
 
+async def test_the_mtu_is_the_configurations(ledger: Ledger) -> None:
+    done = await run(ledger, "ADD", configuration("1.1.0", mtu=9000))
+    assert [interface["mtu"] for interface in done.json["interfaces"]] == [9000, 9000]
+
+
 async def test_arguments_count_more_than_the_configuration(ledger: Ledger) -> None:
     stdin = configuration(tenant="x", network="x", runtimeConfig={"ips": ["10.1.0.9"], "mac": ""})
     arguments = (
@@ -188,6 +193,9 @@ async def test_a_wrong_variable_is_code_4(
         ({"group": {}}, "group"),
         ({"ipam": {"type": "host-local"}}, "ipam"),
         ({"ipam": []}, "ipam"),
+        ({"mtu": 1279}, "mtu"),
+        ({"mtu": "1500"}, "mtu"),
+        ({"mtu": True}, "mtu"),
         ({"runtimeConfig": 1}, "runtimeConfig"),
         ({"runtimeConfig": {"ips": "10.1.0.5"}}, "runtimeConfig.ips"),
         ({"runtimeConfig": {"ips": [5]}}, "runtimeConfig.ips"),
