@@ -28,6 +28,7 @@ class Graveyard:
         self._lock = threading.Lock()
         self._count = 0
         self._filled: set[int] = set()
+        self._latest: int | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -39,9 +40,8 @@ class Graveyard:
         The order also suits kernels before 6.2, which rename no link that is up.
         """
         with self._lock:
-            group = GRAVES[self._count // BATCH % len(GRAVES)]
+            self._latest = group = GRAVES[self._count // BATCH % len(GRAVES)]
             self._count += 1
-            self._filled.add(group)
         return [
             link.change(index, link.grouped(group)),
             *before,
@@ -58,7 +58,10 @@ class Graveyard:
             self.kick()
 
     def kick(self) -> None:
-        """Have everything removed soon."""
+        """Have everything removed soon. Only now: a sweep before the burial was sent finds nothing."""
+        with self._lock:
+            if self._latest is not None:
+                self._filled.add(self._latest)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="graveyard", daemon=True)
             self._thread.start()

@@ -123,7 +123,7 @@ def _error(netlink: Netlink, endpoint: Endpoint, refused: Mapping[int, Refusal])
 
 def _owner(netlink: Netlink, prefix: Prefix, name: str) -> str:
     """Return in words whose the best route to a prefix is, "" where it is this link's."""
-    found = netlink.ask(route.look_up(prefix.network_address))
+    found = netlink.ask(route.look_up(prefix.network_address, entry=True))
     other = route.parse(found) if isinstance(found, bytes) else None
     if other is None:
         return ""

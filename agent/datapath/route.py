@@ -26,7 +26,7 @@ from netfabric.fabric.prefix import DEFAULT_ROUTES, Address, Family, Prefix
 
 UNICAST, UNREACHABLE = 1, 7
 _ANY_SCOPE, _UNIVERSE, _LINK_SCOPE = 255, 0, 253
-_ONLINK, _CLONED = 4, 0x200
+_ONLINK, _CLONED, _FIB_MATCH = 4, 0x200, 0x2000
 _DESTINATION, _OIF, _GATEWAY, _PRIORITY, _SOURCE, _TABLE, _NEXTHOP = 1, 4, 5, 6, 7, 15, 30
 _FIXED = struct.Struct("=8BI")
 
@@ -130,9 +130,13 @@ def get_main(version: Family) -> Message:
     return Message(RTM_GETROUTE, 0, _FIXED.pack(kind, 0, 0, 0, MAIN_TABLE, 0, 0, UNICAST, 0))
 
 
-def look_up(address: Address) -> Message:
-    """Return the request for the route that a packet to an address would take."""
-    body = _FIXED.pack(family(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+def look_up(address: Address, *, entry: bool = False) -> Message:
+    """Return the request for the route that a packet to an address would take.
+
+    With `entry` the answer is the table's entry; without, what becomes of it (with its source address).
+    """
+    flags = _FIB_MATCH if entry else 0
+    body = _FIXED.pack(family(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, flags)
     return Message(RTM_GETROUTE, 0, body + attribute(_DESTINATION, address.packed))
 
 

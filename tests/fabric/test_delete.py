@@ -9,7 +9,6 @@ from netfabric.fabric.effects import (
     AttachAnswer,
     Detach,
     DetachAnswer,
-    Effect,
     Record,
     Refuse,
 )
@@ -26,6 +25,7 @@ from tests.fabric.script import (
     DUAL_BLOCKS,
     SETTINGS,
     TORS,
+    Effects,
     Script,
     announced,
     kernel,
@@ -51,7 +51,7 @@ def endpoint(script: Script) -> Endpoint:
     return script.up(request("a"))
 
 
-def tokens(effects: list[Effect], kind: type[DetachAnswer | Refuse | AttachAnswer]) -> list[int]:
+def tokens(effects: Effects, kind: type[DetachAnswer | Refuse | AttachAnswer]) -> list[int]:
     return [effect.token for effect in of(effects, kind)]
 
 

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ from netfabric.fabric.ipam import Pool, block_of, candidate_blocks, usable
 from netfabric.fabric.network import Network, Range, whole_range
 from netfabric.fabric.prefix import Address, Prefix
 
-SUBNET = ip_network("10.1.0.0/27")
+SUBNET = IPv4Network("10.1.0.0/27")
 NARROW = Range(
     SUBNET,
     ip_address("10.1.0.2"),
@@ -18,7 +18,7 @@ NARROW = Range(
     block_length=29,
 )
 NETWORK = Network("default", "blue", "routed", (NARROW,), reserved=(ip_network("10.1.0.12/31"),))
-BLOCKS = list(SUBNET.subnets(new_prefix=29))
+BLOCKS: list[Prefix] = list(SUBNET.subnets(new_prefix=29))
 NEVER = {ip_address(f"10.1.0.{n}") for n in (0, 1, 5, 12, 13, 30, 31)}
 ALL = [a for a in SUBNET if a not in NEVER]
 

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from netfabric.fabric.effects import ConfigureSpeaker, Effect, Program, TearDown, Warn
+from netfabric.fabric.errors import KernelError
 from netfabric.fabric.events import (
     EndOfRib,
     KernelObserved,
@@ -16,7 +17,6 @@ from netfabric.fabric.events import (
     Programmed,
     UplinksChanged,
 )
-from netfabric.fabric.errors import KernelError
 from netfabric.fabric.host import SETTLE_TIMEOUT
 from netfabric.fabric.kernel import (
     KernelObject,
@@ -308,7 +308,7 @@ def test_routes_found_at_start_are_left_alone_until_all_peers_have_spoken() -> N
     effects += script(path(1))
     for tor in TORS:
         for family in (4, 6):
-            effects += script(EndOfRib(tor, family))  # type: ignore[arg-type]
+            effects += script(EndOfRib(tor, family))
     assert not of(effects, Program)
     assert kernel_.way(DEFAULT) == {"10.90.0.0", "10.90.1.0"}
 
