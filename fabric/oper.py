@@ -197,6 +197,43 @@ def _session(sessions: Sequence[SessionStatus], neighbor: str) -> SessionStatus 
     return next((s for s in sessions if str(s.address) == neighbor), None)
 
 
+def peer_oper(world: World, peer: Fields) -> Oper:
+    """Return the state of a peer's session, with the reason where it is down."""
+    sessions = world.sessions(str(peer["hostname"]))
+    if sessions is None:
+        return {"state": "unknown", "reason": f"no agent of {peer['hostname']} is connected"}
+    session = next((s for s in sessions if s.peer == peer["key"]), None)
+    if session is None:
+        return {"state": "idle", "reason": "the host has not taken it up yet"}
+    return session_oper(session)
+
+
+def session_oper(session: SessionStatus) -> Oper:
+    """Return a session as `/api/v2` shows it."""
+    return {
+        "key": session.peer,
+        "address": str(session.address),
+        "asn": session.asn,
+        "state": session.state,
+        "since": session.since,
+        "received": session.received,
+        "advertised": session.advertised,
+        "reason": session.reason,
+        "prefixes": [str(prefix) for prefix in session.prefixes],
+    }
+
+
+def speaker_oper(world: World, bgp: Fields) -> Oper:
+    """Return what Contiv tells of a host's BGP, and every session; also while its agent is away."""
+    sessions = world.sessions(bgp["hostname"])
+    if sessions is None:
+        return {
+            "neighborStatus": "unknown",
+            "reason": f"no agent of host {bgp['hostname']} is connected",
+        }
+    return bgp_oper(world, bgp) | {"sessions": [session_oper(session) for session in sessions]}
+
+
 def service_oper(world: World, service: Fields) -> Oper:
     """Return a service's virtual address, and the endpoints that its selectors choose."""
     wanted = {tuple(selector.split("=", 1)) for selector in service.get("selectors", ())}
@@ -227,3 +264,5 @@ OPER: dict[str, Callable[[World, Fields], Oper]] = {
     "serviceLB": service_oper,
     "aciGw": aci_gw_oper,
 }
+OPER2 = OPER | {"Bgp": speaker_oper, "peer": peer_oper}
+"""As `/api/v2` shows it."""

@@ -219,6 +219,16 @@ def read_v2(kind: Kind, body: Mapping[str, Any]) -> Object:
     return without_zeros(kind, obj)
 
 
+def shown_v2(kind: Kind, obj: Mapping[str, Any]) -> Object:
+    """Return an object as v2 shows it: in the schema's order, a secret only as `…Set`."""
+    found: Object = {"key": obj["key"]}
+    for field in kind.fields_of("v2"):
+        if field.name in obj:
+            name, value = field.name, obj[field.name]
+            found[f"{name}Set" if field.secret else name] = True if field.secret else value
+    return found
+
+
 def as_number(value: Any) -> Any:
     """Return an AS number that was written as a string as a number; anything else unchanged."""
     text = value.strip() if isinstance(value, str) else ""

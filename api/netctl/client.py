@@ -53,6 +53,10 @@ class Netmaster:
         items: list[dict[str, Any]] = self.get(f"/api/v2/{plural}", **query)["items"]
         return sorted(items, key=lambda item: str(item.get("key", "")))
 
+    def inspect(self, plural: str, key: str) -> Any:
+        """Return an object with its links and its state."""
+        return self.get(f"/api/v2/inspect/{plural}/{quote(key, safe=':')}")
+
     def put(self, plural: str, key: str, body: Mapping[str, Any]) -> Any:
         """Create or replace an object."""
         return self.call("PUT", f"/api/v2/{plural}/{quote(key, safe=':')}", body)
@@ -110,10 +114,10 @@ def refusal(status: int, text: str) -> RefusedError:
     """Return what a reply with an error status says: RFC 9457 problem details, or plain text."""
     try:
         problem = json.loads(text)
-        return RefusedError(
-            status,
-            str(problem.get("detail") or problem.get("title") or text),
-            str(problem.get("remedy", "")),
-        )
+        what = str(problem.get("detail") or problem.get("title") or text)
+        about = str(problem.get("object", ""))
+        if about and about.rpartition(" ")[2] not in what:
+            what = f"{about}: {what}"
+        return RefusedError(status, what, str(problem.get("remedy", "")))
     except (ValueError, AttributeError):
         return RefusedError(status, text.strip() or f"status {status}")

@@ -69,8 +69,6 @@ class Kind:
 
     plural: str
     """In `/api/v2`."""
-    v1: str
-    """In `/api/v1`, whose `inspect` is printed; "" where there is none."""
     name: str
     """The field that `-q` prints."""
     columns: Sequence[output.Column]
@@ -86,8 +84,7 @@ class Kind:
         """Add ls, rm and inspect to a group."""
         group.add_command(self._ls())
         group.add_command(self._rm())
-        if self.v1:
-            group.add_command(self._inspect())
+        group.add_command(self._inspect())
 
     def _ls(self) -> click.Command:
         @click.command("ls", help=f"List {self.plural.replace('-', ' ')}.")
@@ -132,8 +129,7 @@ class Kind:
         @form_options
         @click.pass_obj
         def inspect(netmaster: Netmaster, name: str, form: str, tenant: str = "") -> None:
-            path = f"/api/v1/inspect/{self.v1}/{quote(self.key(tenant, name), safe=':')}/"
-            output.dump(netmaster.get(path), form)
+            output.dump(netmaster.inspect(self.plural, self.key(tenant, name)), form)
 
         return tenant_option(inspect) if self.in_tenant else inspect
 

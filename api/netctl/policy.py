@@ -1,5 +1,6 @@
 """netctl policy and netprofile: who may talk to whom, and how much."""
 
+from string import ascii_letters
 from typing import Any
 
 import click
@@ -11,19 +12,26 @@ from netfabric.fabric.errors import InvalidError
 
 POLICY = Kind(
     "policies",
-    "policys",
     "policyName",
     [("Tenant", "tenantName"), ("Policy", "policyName")],
     lambda tenant, name: f"Deleting policy {tenant}:{name}",
 )
+
+
+def bandwidth(text: str) -> str:
+    """Return a bandwidth as Contiv prints it: `10 Gbps`, however it was written."""
+    number = text.rstrip(ascii_letters + " ")
+    unit = text[len(number) :].strip()[:1].upper()
+    return f"{number} {unit}bps" if unit else text
+
+
 NETPROFILE = Kind(
-    "netprofiles",
     "netprofiles",
     "profileName",
     [
         ("Name", "profileName"),
         ("Tenant", "tenantName"),
-        ("Bandwidth", "bandwidth"),
+        ("Bandwidth", lambda item: bandwidth(item.get("bandwidth", ""))),
         ("DSCP", lambda item: item.get("DSCP", 0)),
         ("burst size", lambda item: item.get("burst", 0)),
     ],

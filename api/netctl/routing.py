@@ -13,7 +13,6 @@ from netfabric.fabric.errors import InvalidError, NotFoundError
 
 BGP = Kind(
     "bgps",
-    "Bgps",
     "hostname",
     [
         ("HostName", "hostname"),
@@ -27,7 +26,6 @@ BGP = Kind(
 )
 PEER = Kind(
     "peers",
-    "",
     "key",
     [
         ("Host", "hostname"),

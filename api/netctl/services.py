@@ -17,7 +17,6 @@ def bracketed(field: str) -> Any:
 
 SERVICE = Kind(
     "services",
-    "serviceLBs",
     "serviceName",
     [
         ("ServiceName", "serviceName"),
@@ -29,7 +28,6 @@ SERVICE = Kind(
 )
 APP_PROFILE = Kind(
     "app-profiles",
-    "appProfiles",
     "appProfileName",
     [
         ("Tenant", "tenantName"),
@@ -40,7 +38,6 @@ APP_PROFILE = Kind(
 )
 CONTRACTS = Kind(
     "ext-contracts-groups",
-    "extContractsGroups",
     "contractsGroupName",
     [
         ("Tenant", "tenantName"),
@@ -220,4 +217,4 @@ def aci_gw_info(netmaster: Netmaster, form: str) -> None:
 @click.pass_obj
 def aci_gw_inspect(netmaster: Netmaster, form: str) -> None:
     """Show the gateway's settings with their state."""
-    output.dump(netmaster.get("/api/v1/inspect/aciGws/aciGw/"), form)
+    output.dump(netmaster.inspect("aci-gws", "aciGw"), form)

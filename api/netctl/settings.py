@@ -1,7 +1,6 @@
 """netctl global, version, endpoint: what there is one of, and looking things up."""
 
 from typing import Any
-from urllib.parse import quote
 
 import click
 
@@ -58,7 +57,7 @@ def global_info(netmaster: Netmaster, form: str) -> None:
 @click.pass_obj
 def global_inspect(netmaster: Netmaster, form: str) -> None:
     """Show the settings with their state."""
-    output.dump(netmaster.get("/api/v1/inspect/globals/global/"), form)
+    output.dump(netmaster.inspect("globals", "global"), form)
 
 
 @global_.command("set")
@@ -89,7 +88,7 @@ def global_set(netmaster: Netmaster, /, **given: Any) -> None:
 @click.pass_obj
 def endpoint_inspect(netmaster: Netmaster, name: str, form: str) -> None:
     """Show the endpoint whose id, container or name contains NAME."""
-    output.dump(netmaster.get(f"/api/v1/inspect/endpoints/{quote(name, safe='')}/"), form)
+    output.dump(netmaster.inspect("endpoints", name), form)
 
 
 @endpoint.command("ls")

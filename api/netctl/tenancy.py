@@ -10,14 +10,12 @@ from netfabric.fabric.errors import InvalidError
 
 TENANT = Kind(
     "tenants",
-    "tenants",
     "tenantName",
     [("Name", "tenantName")],
     lambda _, name: f"Deleting tenant {name}",
     in_tenant=False,
 )
 NETWORK = Kind(
-    "networks",
     "networks",
     "networkName",
     [
@@ -36,7 +34,6 @@ NETWORK = Kind(
 )
 GROUP = Kind(
     "endpoint-groups",
-    "endpointGroups",
     "groupName",
     [
         ("Tenant", "tenantName"),

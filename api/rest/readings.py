@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from netfabric.fabric.errors import InvalidError
+from netfabric.fabric.errors import InvalidError, NotFoundError
 from netfabric.fabric.intent import contains
+from netfabric.fabric.oper import session_oper
 from netfabric.fabric.prefix import Prefix, host_prefix, parse_prefix
 from netfabric.fabric.route import LearnedRoute
 from netfabric.fabric.session import SessionStatus
@@ -14,10 +15,21 @@ Item = dict[str, Any]
 Query = Mapping[str, str]
 
 
-def _only(query: Query, known: Iterable[str]) -> None:
+def _only(view: View, query: Query, known: Iterable[str]) -> None:
+    """Refuse filters that can only be mistakes: of an unknown name, or an unknown host."""
     for name in query:
         if name not in known:
             raise InvalidError(f"unknown filter {name!r}", f"known are {', '.join(known)}")
+    host = query.get("host")
+    if host and host not in _names(view):
+        raise NotFoundError(f"host {host} is unknown", "netctl host ls lists the hosts")
+
+
+def _names(view: View) -> set[str]:
+    """Hosts that are connected, have a speaker, or still hold blocks or endpoints."""
+    names = {*view.hosts, *view.speakers}
+    names |= {host for host, held in view.blocks_by_host.items() if held}
+    return names | {host for host, held in view.endpoints_by_host.items() if held}
 
 
 def _pass(query: Query, **values: str) -> bool:
@@ -26,7 +38,7 @@ def _pass(query: Query, **values: str) -> bool:
 
 def endpoints(view: View, query: Query) -> list[Item]:
     """Return attached containers; filters host, tenant, network, group, container."""
-    _only(query, ("host", "tenant", "network", "group", "container"))
+    _only(view, query, ("host", "tenant", "network", "group", "container"))
     return [
         {
             "key": f"{e.host}:{e.key}",
@@ -57,24 +69,12 @@ def endpoints(view: View, query: Query) -> list[Item]:
 
 
 def _session(host: str, session: SessionStatus) -> Item:
-    return {
-        "key": session.peer,
-        "host": host,
-        "peer": session.peer.partition(":")[2],
-        "address": str(session.address),
-        "asn": session.asn,
-        "state": session.state,
-        "since": session.since,
-        "received": session.received,
-        "advertised": session.advertised,
-        "reason": session.reason,
-        "prefixes": [str(prefix) for prefix in session.prefixes],
-    }
+    return {"host": host, "peer": session.peer.partition(":")[2], **session_oper(session)}
 
 
 def sessions(view: View, query: Query) -> list[Item]:
     """Return the BGP sessions of connected hosts; filters host, state."""
-    _only(query, ("host", "state"))
+    _only(view, query, ("host", "state"))
     return [
         _session(name, session)
         for name, host in sorted(view.hosts.items())
@@ -85,11 +85,8 @@ def sessions(view: View, query: Query) -> list[Item]:
 
 def hosts(view: View, query: Query) -> list[Item]:
     """Return hosts: those connected, and those that still hold blocks or endpoints."""
-    _only(query, ("name", "state"))
-    names = {*view.hosts, *view.speakers}
-    names |= {host for host, held in view.blocks_by_host.items() if held}
-    names |= {host for host, held in view.endpoints_by_host.items() if held}
-    found = [_host(view, name) for name in sorted(names)]
+    _only(view, query, ("name", "state"))
+    found = [_host(view, name) for name in sorted(_names(view))]
     return [item for item in found if _pass(query, name=item["name"], state=item["state"])]
 
 
@@ -134,7 +131,7 @@ def routes(view: View, query: Query) -> list[Item]:
 
     Filters: host, tenant, origin; prefix (those inside it); covers (an address: the longest match).
     """
-    _only(query, ("host", "tenant", "origin", "prefix", "covers"))
+    _only(view, query, ("host", "tenant", "origin", "prefix", "covers"))
     host = query.get("host", "")
     found = view.host_routes(host)
     learned = view.learned.items() if not host else [(host, view.learned.get(host, ()))]
@@ -157,7 +154,7 @@ def routes(view: View, query: Query) -> list[Item]:
 
 def blocks(view: View, query: Query) -> list[Item]:
     """Return address blocks and who holds them; filters host, network."""
-    _only(query, ("host", "network"))
+    _only(view, query, ("host", "network"))
     return [
         {
             "key": f"{network}:{prefix}",

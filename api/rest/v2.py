@@ -8,28 +8,18 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from netfabric.api.rest.inspection import inspected, missing
 from netfabric.api.rest.problem import MalformedError, PreconditionError, problem
 from netfabric.api.rest.readings import READINGS
 from netfabric.api.rest.writer import Writer
 from netfabric.fabric import kinds
 from netfabric.fabric.errors import ConflictError, FabricError, InvalidError, NotFoundError
 from netfabric.fabric.rules import decide_delete, decide_put
-from netfabric.fabric.schema import Kind, Object, read_v2, validate
+from netfabric.fabric.schema import Kind, Object, read_v2, shown_v2, validate
 from netfabric.fabric.world import Fields, World, Write
 
 KINDS = kinds.V2
 READ = ("GET", "HEAD")
-
-
-def shown(kind: Kind, obj: Fields) -> dict[str, Any]:
-    """Return an object as v2 shows it: in the schema's order, a secret only as `…Set`."""
-    found: dict[str, Any] = {"key": obj["key"]}
-    for field in kind.fields_of("v2"):
-        if field.name in obj:
-            found[f"{field.name}Set" if field.secret else field.name] = (
-                True if field.secret else obj[field.name]
-            )
-    return found
 
 
 def reply(value: object, status: int = 200, **headers: str) -> web.Response:
@@ -65,6 +55,8 @@ class V2:
             return problem(error, _about(words))
 
     async def _route(self, request: web.Request, plural: str, key: str) -> web.StreamResponse:
+        if plural == "inspect":
+            return self._inspected(request, *key.partition("/")[::2])
         kind = KINDS.get(plural)
         if kind is None:
             return self._reading(request, plural, key)
@@ -85,6 +77,11 @@ class V2:
             return await self._delete(kind, key, request)
         return _not_allowed("GET, PUT, PATCH, DELETE")
 
+    def _inspected(self, request: web.Request, plural: str, key: str) -> web.Response:
+        if request.method not in READ:
+            return _not_allowed("GET")
+        return reply(inspected(self._writer.world, plural, key))
+
     def _reading(self, request: web.Request, plural: str, key: str) -> web.Response:
         reading = READINGS.get(plural)
         if reading is None or key:
@@ -102,7 +99,7 @@ class V2:
                 f"unknown filter {unknown[0]!r}", "filter by a field of the object, or not at all"
             )
         items = [
-            shown(kind, obj)
+            shown_v2(kind, obj)
             for obj in sorted(self._writer.world.all(kind.type), key=lambda o: str(o["key"]))
             if all(str(obj.get(name, "")) == value for name, value in request.query.items())
         ]
@@ -112,7 +109,7 @@ class V2:
         stored = self._writer.view.objects.get(kind.type, {}).get(key)
         if stored is None:
             raise missing(kind, key)
-        return reply(shown(kind, stored.value), ETag=f'"{stored.revision}"')
+        return reply(shown_v2(kind, stored.value), ETag=f'"{stored.revision}"')
 
     async def _post(self, kind: Kind, request: web.Request) -> web.Response:
         body = await _body(request)
@@ -188,7 +185,7 @@ class V2:
         headers = {"ETag": f'"{stored.revision if stored else done.revision}"'}
         if done.created:
             headers["Location"] = f"/api/v2/{kind.plural2}/{quote(key, safe=':')}"
-        return reply(shown(kind, done.obj), 201 if done.created else 200, **headers)
+        return reply(shown_v2(kind, done.obj), 201 if done.created else 200, **headers)
 
     def _condition(self, kind: Kind, key: str, request: web.Request) -> Callable[[], None]:
         """Return the check of If-Match and If-None-Match (RFC 9110, section 13.1)."""
@@ -235,13 +232,6 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise MalformedError("the body is not a JSON object", "send one JSON object")
     return found
-
-
-def missing(kind: Kind, key: str) -> NotFoundError:
-    """Return the error for an object that does not exist."""
-    return NotFoundError(
-        f"{kind.type} {key} does not exist", f"GET /api/v2/{kind.plural2} lists what there is"
-    )
 
 
 def _named(kind: Kind, key: str, obj: Object) -> Object:

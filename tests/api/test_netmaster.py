@@ -76,8 +76,7 @@ def test_what_is_in_sqlite_outlives_the_process(start: "Starter", tmp_path: Path
     lines = [json.loads(line) for line in first.said.splitlines()]
     rest = next(line["rest"] for line in lines if line["event"] == "listening")
     done = subprocess.run(
-        ["curl", "-sS", "-X", "POST", f"http://{rest}/api/v1/tenants/blue/"]
-        + ["-d", '{"tenantName":"blue"}'],
+        ["curl", "-sS", f"http://{rest}/api/v1/tenants/blue/", "-d", '{"tenantName":"blue"}'],
         capture_output=True,
         check=True,
     )

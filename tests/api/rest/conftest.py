@@ -72,13 +72,14 @@ class Api:
 
     async def attach(self, endpoint: Endpoint) -> None:
         """Store an endpoint as if its agent had reported it."""
-        await self._write(endpoint_key(endpoint.host, endpoint.key), dump(endpoint))
+        await self.store_value(endpoint_key(endpoint.host, endpoint.key), dump(endpoint))
 
     async def connect(self, host: HostStatus) -> None:
         """Store a host as if its agent were connected."""
-        await self._write(host_key(host.name), dump(host))
+        await self.store_value(host_key(host.name), dump(host))
 
-    async def _write(self, key: str, value: str) -> None:
+    async def store_value(self, key: str, value: str) -> None:
+        """Write a key as another process would."""
         revision = await self.store.txn([], [Put(key, value.encode())])
         await asyncio.wait_for(self._mirror.reached(revision), 5)
 
