@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import click
-import yaml
 
 Item: TypeAlias = Mapping[str, Any]
 Column: TypeAlias = tuple[str, str | Callable[[Item], object]]
@@ -49,6 +48,8 @@ def show(
 def dump(value: Any, form: str) -> None:
     """Print any JSON value as json (also for `table`) or yaml."""
     if form == "yaml":
+        import yaml  # takes its time to load
+
         click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
     else:
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
