@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -168,12 +169,21 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+def directory() -> Iterator[Path]:
+    """A directory that ExaBGP's unprivileged user may enter."""
+    with TemporaryDirectory(prefix="nfag") as made:
+        path = Path(made)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+def machine(directory: Path) -> Iterator[Machine]:
     """A host wired to one switch's namespace, over IPv4 and IPv6."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     name = f"nfag{os.getpid() % 100000}{worker}"
     host, tor = Namespace(f"{name}h"), Namespace(f"{name}t")
-    made = Machine(host, tor, tmp_path)
+    made = Machine(host, tor, directory)
     with ExitStack() as stack:
         stack.callback(made.clear)
         for namespace in (host, tor):

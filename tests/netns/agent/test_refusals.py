@@ -21,14 +21,14 @@ def _refused(machine: Machine, *words: str) -> tuple[int, str]:
 
 
 async def test_another_agent_on_the_same_directories(
-    machine: Machine, netmaster: SmallNetmaster, tmp_path: Path
+    machine: Machine, netmaster: SmallNetmaster, directory: Path
 ) -> None:
     agent = machine.start(netmaster.address)
     await machine.serving()
-    run, state = str(tmp_path / "run"), str(tmp_path / "state")
-    status, said = _refused(machine, "--run-dir", run, "--state-dir", str(tmp_path / "other"))
+    run, state = str(directory / "run"), str(directory / "state")
+    status, said = _refused(machine, "--run-dir", run, "--state-dir", str(directory / "other"))
     assert (status, run in said) == (1, True), said
-    status, said = _refused(machine, "--run-dir", str(tmp_path / "other"), "--state-dir", state)
+    status, said = _refused(machine, "--run-dir", str(directory / "other"), "--state-dir", state)
     assert (status, "journal.db" in said) == (1, True), said
     assert agent.poll() is None
     assert await machine.add("1")
@@ -44,17 +44,17 @@ async def test_sockets_left_by_a_killed_agent_are_replaced(
     assert (machine.directory / "run" / "cni.sock").is_socket()
 
 
-def test_a_namespace_that_is_not_there(machine: Machine, tmp_path: Path) -> None:
-    words = ("--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
+def test_a_namespace_that_is_not_there(machine: Machine, directory: Path) -> None:
+    words = ("--run-dir", str(directory / "run"), "--state-dir", str(directory / "state"))
     status, said = _refused(machine, *words, "--namespace", "/run/netns/no-such")
     assert status == 1
     assert "/run/netns/no-such" in said
-    assert not (tmp_path / "run").exists()
+    assert not (directory / "run").exists()
 
 
-def test_directories_that_cannot_be_made(machine: Machine, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    status, said = _refused(machine, "--run-dir", str(tmp_path / "file" / "x"))
+def test_directories_that_cannot_be_made(machine: Machine, directory: Path) -> None:
+    (directory / "file").write_text("")
+    status, said = _refused(machine, "--run-dir", str(directory / "file" / "x"))
     assert (status, "--run-dir" in said) == (1, True), said
 
 
