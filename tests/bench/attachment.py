@@ -16,7 +16,7 @@ BATCH = 10
 def ours(lab: Lab, host: str) -> Plugin:
     """Return the plugin of a lab's host, as the lab's own engine calls it."""
     engine = lab.machine(host).engine
-    conflist = engine.configuration(DEFAULT_NETWORK)
+    conflist = engine.conflist(DEFAULT_NETWORK)
     configuration = {
         "cniVersion": conflist["cniVersion"],
         "name": conflist["name"],
