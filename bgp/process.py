@@ -186,6 +186,7 @@ class ExaBgp:
     async def _supervise(self) -> None:
         """Bring configuration and process in step, whenever either changes."""
         self._child.adopt()
+        self._alone_since = time.monotonic()  # its helper needs a moment to find us
         delay = BACKOFF[0]
         await self._changed.wait()
         while True:
