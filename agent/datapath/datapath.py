@@ -175,6 +175,8 @@ class RoutedDatapath:
         if outer is not None and outer.buried and outer.peer == inner.index:
             self._remove(outer.index)
             return
+        if outer is None and container.find(within, endpoint.key.interface) is None:
+            return  # it has just been removed
         raise ConflictError(
             f"endpoint {endpoint.key}: {endpoint.namespace} has an interface"
             f" {endpoint.key.interface} already",
