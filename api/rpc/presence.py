@@ -1,0 +1,188 @@
+"""A connected host in the store: its status and learned routes under a lease of its session.
+
+One session at a time speaks for a host, whichever netmaster serves it: the status key is its fence. A session
+that takes the key over changes its revision, and no write of the one before counts any more.
+"""
+
+import asyncio
+import time
+from dataclasses import replace
+
+import structlog
+
+from netfabric.api.rpc.status import SupersededError
+from netfabric.api.store.base import Compare, Put, Store
+from netfabric.fabric.errors import (
+    ConflictError,
+    FabricError,
+    NotFoundError,
+    StaleError,
+    UnavailableError,
+)
+from netfabric.fabric.packed import dump_routes
+from netfabric.fabric.prefix import Prefix
+from netfabric.fabric.route import LearnedRoute
+from netfabric.fabric.session import RoutesLearned
+from netfabric.fabric.stored import dump, load
+from netfabric.fabric.view import HostStatus, host_key, learned_key
+
+log = structlog.get_logger(__name__)
+
+TTL = 15.0
+"""Seconds that a host counts as connected after its netmaster died."""
+PAUSE = (0.05, 1.0)
+"""Seconds for which changes are gathered before they are written: of few routes, and of many."""
+MANY = 1000
+RETRY = 1.0
+
+
+class Presence:
+    """What the store says of a host while its session lives."""
+
+    def __init__(self, store: Store, status: HostStatus, ttl: float = TTL) -> None:
+        self._store = store
+        self._ttl = ttl
+        self._key = host_key(status.name)
+        self._lease = 0
+        self._renew_at = 0.0
+        self._written: HostStatus | None = None
+        self._learned_dirty = False
+        self._suspected = False
+        self._wake = asyncio.Event()
+        self.turn = asyncio.Lock()
+        """Held around every write of the session, so that it does not race with itself."""
+        self.status = status
+        self.revision = 0
+        self.learned: dict[Prefix, LearnedRoute] = {}
+
+    @property
+    def compare(self) -> Compare:
+        """Return the condition that this session is still the one that speaks for the host."""
+        return Compare(self._key, self.revision)
+
+    async def take(self) -> None:
+        """Speak for the host from now on; raise ConflictError while another machine does, or UnavailableError.
+
+        The same machine's newer stream wins at once: after a cut its older one may linger until the
+        keepalive ends it. Another machine with the same name has to wait until the first is gone.
+        """
+        self._lease = await self._store.grant(self._ttl)
+        self._renew_at = time.monotonic() + self._ttl / 3
+        for _ in range(10):
+            entry = await self._store.get(self._key)
+            if entry is not None:
+                self._refuse_another(load(HostStatus, entry.value))
+            try:
+                return await self._put(Compare(self._key, entry.revision if entry else 0))
+            except StaleError:
+                continue
+        raise UnavailableError(f"host {self.status.name}: many agents at once", "try again")
+
+    def _refuse_another(self, known: HostStatus) -> None:
+        if known.address != self.status.address:
+            raise ConflictError(
+                f"host {known.name}: an agent at {known.address} is connected under that name",
+                f"give one of the two machines another --host; if it was moved from {known.address},"
+                f" stop netplugin there, or wait {self._ttl:.0f} s after its last sign of life",
+            )
+
+    async def _put(self, compare: Compare) -> None:
+        status, learned = self.status, tuple(self.learned.values())
+        operations = [Put(self._key, dump(status).encode(), self._lease)]
+        if learned or self._learned_dirty:
+            operations.append(Put(learned_key(status.name), dump_routes(learned), self._lease))
+        self._learned_dirty = False
+        try:
+            self.revision = await self._store.txn([compare], operations)
+        except FabricError:
+            self._learned_dirty = True
+            raise
+        self._written = status
+
+    async def verify(self) -> None:
+        """Raise SupersededError where another session has taken over; speak again where only the lease ended."""
+        entry = await self._store.get(self._key)
+        if entry is None:
+            await self.take()
+        elif entry.lease != self._lease:
+            raise SupersededError(
+                f"host {self.status.name}: a newer stream of its agent has taken over",
+                "if that is not so, another machine has the same --host",
+            )
+        else:
+            self.revision = entry.revision
+
+    def suspect(self, revision: int) -> None:
+        """Look whether somebody else has written the host's status: the view shows it at a revision."""
+        if revision > self.revision or not revision:
+            self._suspected = True
+            self._wake.set()
+
+    def refused(self, count: int) -> None:
+        """Count what origin authorisation refused."""
+        if count:
+            self.change(replace(self.status, refused=self.status.refused + count))
+
+    def change(self, status: HostStatus) -> None:
+        """Write another status, soon."""
+        self.status = status
+        self._wake.set()
+
+    def learn(self, news: RoutesLearned) -> None:
+        """Keep what the host learned, and write it soon."""
+        if news.full:
+            self.learned.clear()
+        self.learned.update((route.prefix, route) for route in news.routes)
+        for prefix in news.withdrawn:
+            self.learned.pop(prefix, None)
+        self._learned_dirty = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Renew the lease and write what changes, until cancelled or until another session takes over.
+
+        While the store does not answer, changes wait.
+        """
+        while True:
+            try:
+                await self._step()
+            except UnavailableError as error:
+                log.warning("host status waits", host=self.status.name, error=str(error))
+                self._wake.set()
+                await asyncio.sleep(RETRY)
+
+    async def _step(self) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, self._renew_at - time.monotonic())):
+                await self._wake.wait()
+                await asyncio.sleep(PAUSE[len(self.learned) > MANY])
+        except TimeoutError:
+            await self._renew()
+        if self._wake.is_set():
+            await self._write()
+
+    async def _renew(self) -> None:
+        try:
+            await self._store.keep(self._lease)
+        except NotFoundError:
+            self._suspected = True
+            self._wake.set()
+        self._renew_at = time.monotonic() + self._ttl / 3
+
+    async def _write(self) -> None:
+        async with self.turn:
+            self._wake.clear()
+            if self._suspected:
+                await self.verify()
+                self._suspected = False
+            if self._learned_dirty or self._written != self.status:
+                try:
+                    await self._put(self.compare)
+                except StaleError:
+                    await self.verify()
+                    self._wake.set()
+
+    async def leave(self) -> None:
+        """Let the host count as away at once, unless another session has taken over."""
+        if self._lease:
+            await self._store.revoke(self._lease)
