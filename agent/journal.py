@@ -52,14 +52,19 @@ class Journal:
     def open(self) -> JournalState | None:
         """Take the file; return what it holds, or None where it was absent, unfinished or unreadable.
 
-        An unreadable file is set aside, never deleted. Raises ConflictError where another agent has it.
+        An unreadable file is set aside, never deleted. Raises ConflictError where another agent has it,
+        KernelError where it cannot be opened (which says nothing of what is in it).
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         existed = self._path.exists()
         try:
             self._connect()
             state = self._load() if existed else None
+        except sqlite3.OperationalError as error:
+            raise KernelError(
+                f"journal {self._path}: {error}",
+                "see its disk and its rights; moved away, it is rebuilt from netmaster and the kernel",
+            ) from None
         except (sqlite3.DatabaseError, ValueError, KeyError, FabricError) as error:
             state = None
             self._set_aside(error)
@@ -148,8 +153,9 @@ class Journal:
             self._thread.join()
         if self._database is not None:
             self._database.close()
-        if self._lock is not None:
-            os.close(self._lock)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
     def _work(self) -> None:
         """Commit whatever has gathered, together: one fsync for all of it."""

@@ -58,6 +58,11 @@ class Outbox:
         if kind not in self._queue:
             self._queue.append(kind)
 
+    @property
+    def waiting(self) -> int:
+        """Return how many messages wait, at least."""
+        return len(self._queue)
+
     def clear(self) -> None:
         """Forget everything: whoever connects next starts with a Hello."""
         self._queue.clear()
