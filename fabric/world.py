@@ -70,16 +70,17 @@ class World:
         return sorted(self.referring(Link("", user, fields), type_, key))
 
     def endpoints_of(self, network: str = "", group: str = "", tenant: str = "") -> list[Endpoint]:
-        """Return the endpoints of a network (`tenant:name`), a group (`tenant:name`) or a tenant."""
+        """Return the endpoints of a network or a group (`tenant:name`), or of a tenant; by key."""
         if group:
             found = self.get("endpointGroup", group) or {}
             network = f"{found.get('tenantName')}:{found.get('networkName')}"
-        return [
+        found = [
             e
             for e in self.endpoints(network)
             if (not group or f"{e.tenant}:{e.group}" == group)
             and (not tenant or e.tenant == tenant)
         ]
+        return sorted(found, key=lambda e: (e.key, e.host))
 
 
 def world_of(view: View, cluster_mode: str = "") -> World:

@@ -98,7 +98,7 @@ class Writer:
                 except UnavailableError as error:
                     self._failed = [error]
                     raise
-                await self._reached(revision)
+                await self.reached(revision)
                 return revision
         raise UnavailableError("too many changes at once", "try again")
 
@@ -116,9 +116,10 @@ class Writer:
         now = entry.revision if entry else 0
         if now == guard:  # an allocation has changed, perhaps gone: mark a point after that
             now = await self._store.txn((), (Put(GUARD, b"{}"),))
-        await self._reached(now)
+        await self.reached(now)
 
-    async def _reached(self, revision: int) -> None:
+    async def reached(self, revision: int) -> None:
+        """Return when this netmaster sees a revision; raise UnavailableError where it lags behind."""
         try:
             await asyncio.wait_for(self._mirror.reached(revision), CATCH_UP)
         except TimeoutError:

@@ -116,8 +116,8 @@ def test_groups_policies_rules_profiles(netctl: Netctl) -> None:
     assert table(netctl("policy", "ls").out) == [["default", "p1"]]
     assert "Policy is being used" in netctl("policy", "rm", "p1", status=2).err
     assert netctl("group", "rm", "web").out == ""
-    for words in (("policy", "rm", "p1"), ("netprofile", "rm", "fast"), ("net", "rm", "n3")):
-        netctl(*words)
+    for kind, name in (("policy", "p1"), ("netprofile", "fast"), ("net", "n3")):
+        netctl(kind, "rm", name)
 
 
 def test_bgp_and_peers(netctl: Netctl) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from io import IOBase
 from typing import Any
 
 import pytest
@@ -41,19 +42,19 @@ class Answer:
 class Api:
     """The server's URLs, and the store behind it."""
 
-    def __init__(self, session: ClientSession, port: int, store: MemoryStore, mirror: Mirror):
+    def __init__(self, session: ClientSession, port: int, store: MemoryStore, writer: Writer):
         self._session = session
         self.base = f"http://127.0.0.1:{port}"
         self.store = store
-        self._mirror = mirror
+        self.writer = writer
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        """Send a request; a body that is no text or bytes goes as JSON. Header names have _ for -."""
-        data = body if isinstance(body, str | bytes | None) else json.dumps(body)
+        """Send a request; a body that is neither text nor a file goes as JSON. Header names have _ for -."""
+        data = body if isinstance(body, str | IOBase | None) else json.dumps(body)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         url = URL(self.base + path, encoded="%" in path)
         async with self._session.request(method, url, data=data, headers=named) as reply:
-            return Answer(reply.status, await reply.text(), dict(reply.headers))
+            return Answer(reply.status, await reply.text(), reply.headers.copy())
 
     async def get(self, path: str) -> Any:
         answer = await self.call("GET", path)
@@ -81,7 +82,7 @@ class Api:
     async def store_value(self, key: str, value: str) -> None:
         """Write a key as another process would."""
         revision = await self.store.txn([], [Put(key, value.encode())])
-        await asyncio.wait_for(self._mirror.reached(revision), 5)
+        await asyncio.wait_for(self.writer.reached(revision), 5)
 
 
 @contextlib.asynccontextmanager
@@ -95,7 +96,7 @@ async def served(settings: Settings) -> AsyncIterator[Api]:
         await bootstrap(writer, settings)
         app = make_app(writer, Alone("192.0.2.7"))
         async with listening(app, settings.rest) as rest, ClientSession() as session:
-            yield Api(session, rest.port, store, mirror)
+            yield Api(session, rest.port, store, writer)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
