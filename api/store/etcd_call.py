@@ -102,10 +102,10 @@ class Caller:
             if fault is Fault.LOGIN and logins:
                 logins -= 1
                 await self.login(token)
-            elif fault is Fault.NOT_DONE or (fault is Fault.UNKNOWN and again):
+            elif fault in (Fault.NOT_DONE, Fault.UNKNOWN):
                 self.members.avoid(member)
-            elif fault is Fault.UNKNOWN:
-                raise self.unavailable(f"{said}; it may have happened all the same")
+                if fault is Fault.UNKNOWN and not again:
+                    raise self.unavailable(f"{said}; it may have happened all the same")
             else:
                 raise meaning_of(said, self.settings)
             await delays.pause()

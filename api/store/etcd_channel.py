@@ -23,10 +23,12 @@ TIMEOUT = 5.0
 """Seconds that a call may take over all members: more than etcd needs to elect another leader."""
 
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
-    # etcd ends a connection that pings more often than every 5 s
+    # etcd ends a connection that pings more often than every 5 s, or without a call (a watch is one)
     ("grpc.keepalive_time_ms", 6_000),
     ("grpc.keepalive_timeout_ms", 3_000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # also the pings that measure bandwidth: an unanswered one holds back those that keep alive
+    ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.http2.max_pings_without_data", 0),
     # gRPC's own defaults would leave a returned member alone for up to two minutes
     ("grpc.initial_reconnect_backoff_ms", 200),

@@ -35,6 +35,8 @@ class Etcd:
     """All members, this one may be left out; empty is a cluster of one."""
     options: tuple[str, ...] = ()
     """More of etcd's flags, such as `--cert-file=…`: then clients and peers speak TLS."""
+    outlives: bool = True
+    """False: it is killed when the thread that started it ends, so that a killed test leaves nothing."""
 
     @property
     def url(self) -> str:
@@ -66,7 +68,7 @@ class Etcd:
         return any(option.startswith("--cert-file") for option in self.options)
 
     def start(self, wait: bool = True) -> None:
-        """Start it, unless it runs; it outlives us. Raise UnavailableError, with its last words.
+        """Start it, unless it runs. Raise UnavailableError, with its last words.
 
         A member of several serves only with a majority: start all with `wait=False`, then wait.
         """
@@ -75,6 +77,8 @@ class Etcd:
             command = self._command()
             if self.namespace is not None:
                 command = self.namespace.command(*command)
+            if not self.outlives:
+                command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
             daemon.spawn(command, self.log, self._pidfile)
         if wait:
             self.wait()

@@ -23,11 +23,11 @@ def free_ports() -> int:
                 return port
 
 
-def make_etcd(directory: Path, options: tuple[str, ...] = ()) -> Etcd:
+def make_etcd(directory: Path) -> Etcd:
     """Return a started member of its own; somebody else may take the ports first, so it tries again."""
     for attempt in range(5):
         name = f"nfst-{os.getpid()}"
-        etcd = Etcd(name, directory / str(attempt), port=free_ports(), options=options)
+        etcd = Etcd(name, directory / str(attempt), port=free_ports(), outlives=False)
         try:
             etcd.start()
         except UnavailableError as error:
