@@ -84,10 +84,10 @@ class Hub:
         mirror.follow(self._follow)
 
     def _follow(self, change: ViewChange) -> None:
-        if not self._begun:
+        intent_moved = self._begun and self.intents.follow(change)
+        if not self._begun:  # the first listing is no change
             self._begun = True
             self.intents.begin(self.store.epoch)
-        intent_moved = self.intents.follow(change)
         self._routes_moved |= self.table.follow(change)
         if intent_moved or self._routes_moved:
             self._gather()

@@ -35,6 +35,12 @@ from netfabric.proto.fabric_pb2_grpc import FabricStub, RoutesStub
 PATIENCE = 10.0
 """Seconds that anything may take on a busy machine."""
 QUICK = Pace(stall=0.5, store=1.0, retry=0.05, lend=0.5, borrow=1.2, lease=3.0)
+OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 16),
+)
+"""A connection of its own, that holds little of what its agent does not read."""
 LOOPBACK = Listen("127.0.0.1", 0)
 Message = TypeVar("Message", bound=MasterMessage)
 
@@ -95,9 +101,7 @@ class Agent:
         self.hello = {"software": "test", "address": "", **hello}
         self.told: list[MasterMessage] = []
         self.intent: IntentChanged | None = None
-        self._channel = grpc.aio.insecure_channel(
-            master, options=[("grpc.use_local_subchannel_pool", 1)]
-        )
+        self._channel = grpc.aio.insecure_channel(master, options=OPTIONS)
         self._call: Any = FabricStub(self._channel).Session()
         self._arrived = asyncio.Condition()
         self._reader: asyncio.Future[None] | None = None
