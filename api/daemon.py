@@ -5,16 +5,18 @@ import contextlib
 import random
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 
 import structlog
 
 from netfabric.api.bootstrap import bootstrap
+from netfabric.api.control import Control
 from netfabric.api.mirror import Mirror
 from netfabric.api.rest.app import make_app
 from netfabric.api.rest.site import listening
 from netfabric.api.rest.writer import Writer
-from netfabric.api.settings import Settings, StoreSettings
-from netfabric.api.standing import Alone, own_address
+from netfabric.api.settings import Listen, Settings, StoreSettings
+from netfabric.api.standing import own_address
 from netfabric.api.store.base import Store
 from netfabric.api.store_choice import make_store
 from netfabric.api.version import version_info
@@ -22,6 +24,8 @@ from netfabric.fabric.errors import UnavailableError
 
 RETRY = (0.2, 5.0)
 """Seconds between attempts to reach a store that does not answer: first, and at most."""
+FAREWELL = 1.5
+"""Seconds that agents' sessions get at the end."""
 log = structlog.get_logger()
 
 
@@ -29,18 +33,57 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raise a FabricError where we cannot begin."""
     for note in settings.notes:
         log.warning(note)
-    store = make_store(settings.store)
-    mirror = Mirror(store)
-    writer = Writer(store, mirror, settings.cluster_mode)
-    app = make_app(writer, Alone(own_address(settings)))
+    netmaster = _Netmaster(settings)
     with _signals() as stop, _unwrapped():
-        async with listening(app, settings.rest) as rest, asyncio.TaskGroup() as tasks:
+        async with listening(netmaster.app, settings.rest) as rest, asyncio.TaskGroup() as tasks:
             log.info("listening", rest=str(rest), version=version_info()["Version"])
-            work = tasks.create_task(_work(settings, store, mirror, writer))
+            agents = tasks.create_task(netmaster.control.serve(settings.grpc))
+            work = tasks.create_task(netmaster.work(rest))
             await stop.wait()
             log.info("stopping")
+            agents.cancel()  # first: it tells the store which hosts are no longer connected here
+            await asyncio.wait([agents], timeout=FAREWELL)
             work.cancel()
     log.info("stopped")
+
+
+class _Netmaster:
+    """The parts of a netmaster, put together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = make_store(settings.store)
+        self._mirror = Mirror(self._store)
+        self._writer = Writer(self._store, self._mirror, settings.cluster_mode)
+        self.control = Control(
+            self._store, self._mirror, name=settings.name, address=own_address(settings)
+        )
+        self.app = make_app(self._writer, self.control.standing)
+
+    async def work(self, rest: Listen) -> None:
+        """Open the store, follow it, and take part in its control; until cancelled."""
+        await _open(self._store, self._settings.store)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._mirror.run())
+                tasks.create_task(self.control.run())
+                await self._mirror.listed.wait()
+                await _patiently(lambda: bootstrap(self._writer, self._settings))
+                await self.control.listening.wait()
+                self._say_ready(rest)
+        finally:
+            await self._store.close()
+
+    def _say_ready(self, rest: Listen) -> None:
+        settings = self._settings
+        grpc = replace(settings.grpc, port=self.control.port)
+        log.info(
+            "ready",
+            name=settings.name,
+            store=str(settings.store),
+            rest=str(rest),
+            grpc=str(grpc),
+        )
 
 
 @contextlib.contextmanager
@@ -67,19 +110,6 @@ def _unwrapped() -> Iterator[None]:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from None
-
-
-async def _work(settings: Settings, store: Store, mirror: Mirror, writer: Writer) -> None:
-    """Open the store and follow it, until cancelled."""
-    await _open(store, settings.store)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(mirror.run())
-            await mirror.listed.wait()
-            await _patiently(lambda: bootstrap(writer, settings))
-            log.info("ready", name=settings.name, store=str(settings.store))
-    finally:
-        await store.close()
 
 
 async def _open(store: Store, settings: StoreSettings) -> None:

@@ -1,6 +1,7 @@
 """How netmaster logs: one line an event on standard error, as text or as JSON."""
 
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -13,7 +14,12 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 def configure(level: str, form: LogFormat) -> None:
-    """Send our events and those of the libraries to standard error, from `level` on."""
+    """Send our events and those of the libraries to standard error, from `level` on.
+
+    Before gRPC is imported: its core writes lines of its own there, which only `debug` lets through.
+    """
+    if level != "debug":
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared: list[Any] = [structlog.stdlib.add_log_level, stamp]
     last: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)

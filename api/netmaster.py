@@ -269,9 +269,9 @@ def run(words: Sequence[str]) -> int:
         return _complain(str(error), INVALID)
     if not isinstance(settings, Settings):  # --help, --version
         return OK
+    log.configure(settings.log_level, settings.log_format)
     from netfabric.api.daemon import serve  # the servers take their time to load
 
-    log.configure(settings.log_level, settings.log_format)
     try:
         asyncio.run(serve(settings))
     except InvalidError as error:

@@ -1,7 +1,6 @@
 """Where this netmaster stands among the others: its address, the leader's, everybody's."""
 
 import socket
-from dataclasses import dataclass
 from typing import Protocol
 
 from netfabric.api.settings import Settings
@@ -26,23 +25,6 @@ class Standing(Protocol):
     def masters(self) -> list[str]:
         """Return every netmaster's address."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """The only netmaster on its store leads."""
-
-    address: str
-
-    @property
-    def leader(self) -> str:
-        """Return our own address."""
-        return self.address
-
-    @property
-    def masters(self) -> list[str]:
-        """Return our own address."""
-        return [self.address]
 
 
 def own_address(settings: Settings) -> str:

@@ -62,6 +62,14 @@ def test_a_port_in_use_is_one_clear_line(netmaster: "NetmasterProcess", start: "
     assert f"--rest {taken}: the port is in use" in line
 
 
+def test_a_grpc_port_in_use_too(netmaster: "NetmasterProcess", start: "Starter") -> None:
+    taken = netmaster.until(lambda: re.search(r" ready .*grpc=(\S+)", netmaster.said))[1]
+    late = start("--store", "memory", "--grpc", taken)
+    assert late.process.wait(20) == 1
+    assert late.said.splitlines()[-1].startswith(f"netmaster: --grpc {taken}: the port is in use")
+    assert "Traceback" not in late.said
+
+
 def test_an_address_of_another_host_is_refused(start: "Starter") -> None:
     late = start("--store", "memory", "--rest", "192.0.2.1:9999")
     assert late.process.wait(20) == 22

@@ -18,7 +18,6 @@ from netfabric.api.rest.app import make_app
 from netfabric.api.rest.site import listening
 from netfabric.api.rest.writer import Writer
 from netfabric.api.settings import Listen, Settings, StoreSettings
-from netfabric.api.standing import Alone
 from netfabric.api.store.base import Put
 from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.endpoint import Endpoint
@@ -83,6 +82,21 @@ class Api:
         """Write a key as another process would."""
         revision = await self.store.txn([], [Put(key, value.encode())])
         await asyncio.wait_for(self.writer.reached(revision), 5)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The only netmaster on its store leads."""
+
+    address: str
+
+    @property
+    def leader(self) -> str:
+        return self.address
+
+    @property
+    def masters(self) -> list[str]:
+        return [self.address]
 
 
 @contextlib.asynccontextmanager
