@@ -2,6 +2,7 @@
 
 import asyncio
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from netfabric.fabric.session import (
 from tests.api.rpc.agents import Agent, endpoint, netmaster, network, remove, until
 
 BLUE = "default:blue"
-SMALL = {"subnet": "10.1.0.0/28", "blockLength": 28}
+SMALL: dict[str, Any] = {"subnet": "10.1.0.0/28", "blockLength": 28}
 
 
 async def test_a_race_never_gives_one_block_twice() -> None:
