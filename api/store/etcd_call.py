@@ -121,7 +121,7 @@ class Caller:
             async with asyncio.timeout_at(deadline):
                 await asyncio.sleep(0)  # where the time is over already
                 return await self.members.connected()
-        raise self.unavailable(said or "no connection")
+        raise self.unavailable(said or await self.members.trouble() or "no connection")
 
     def unavailable(self, said: str) -> UnavailableError:
         """Return the error of a cluster that does not answer."""

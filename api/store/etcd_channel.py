@@ -9,6 +9,7 @@ import grpc
 from grpc import aio
 
 from netfabric.fabric.errors import UnavailableError
+from netfabric.proto import etcd_pb2 as pb
 from netfabric.proto import etcd_pb2_grpc as rpc
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 5.0
 """Seconds that a call may take over all members: more than etcd needs to elect another leader."""
+_PROBE = 0.5
+"""Seconds that asking for the reason of a failure may take."""
 
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     # etcd ends a connection that pings more often than every 5 s, or without a call (a watch is one)
@@ -84,6 +87,16 @@ class Member:
         """Return whether there is a connection, as far as we know."""
         return self.channel.get_state() is grpc.ChannelConnectivity.READY
 
+    async def trouble(self) -> str:
+        """Return why there is no connection, in gRPC's words, "" where there is one."""
+        try:
+            await self.kv.Range(pb.RangeRequest(key=b"/"), timeout=_PROBE)
+        except aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                return (error.details() or "").rpartition("last error: ")[2]
+            return "no answer" if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else ""
+        return ""
+
 
 def _channel(endpoint: str, settings: EtcdSettings) -> aio.Channel:
     if not settings.tls:
@@ -117,6 +130,11 @@ class Members:
         """Ask the others first from now on."""
         if self._members and self._members[0] is member:
             self._members.append(self._members.pop(0))
+
+    async def trouble(self) -> str:
+        """Return why there is no connection, for each member."""
+        said = await asyncio.gather(*(member.trouble() for member in self._members))
+        return "; ".join(dict.fromkeys(words for words in said if words))
 
     async def close(self) -> None:
         """End all connections, and the calls on them."""

@@ -156,3 +156,14 @@ class Etcd:
             os.kill(pid, signal.SIGKILL)
             daemon.wait_for(lambda: not self.pid, f"etcd {self.name}: pid {pid} still runs")
         self._pidfile.unlink(missing_ok=True)
+
+
+def free_ports() -> int:
+    """Return a loopback port that is free now, and so is the next: one for clients and one for peers."""
+    while True:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1])
+            with suppress(OSError, OverflowError):
+                two.bind(("127.0.0.1", port + 1))
+                return port

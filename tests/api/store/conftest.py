@@ -1,26 +1,13 @@
 """A real etcd on loopback: one for each test process, and one of its own for a test that kills it."""
 
 import os
-import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from netfabric.fabric.errors import UnavailableError
-from netfabric.lab.etcd import Etcd
-
-
-def free_ports() -> int:
-    """Return a port that is free, and so is the next: one for clients and one for peers."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            with suppress(OSError, OverflowError):
-                two.bind(("127.0.0.1", port + 1))
-                return port
+from netfabric.lab.etcd import Etcd, free_ports
 
 
 def make_etcd(directory: Path) -> Etcd:

@@ -45,7 +45,7 @@ def test_a_range_covers_what_starts_with_the_prefix() -> None:
 
 async def test_nobody_there_is_said_with_the_endpoints() -> None:
     store = EtcdStore(EtcdSettings((DEAD, "127.0.0.1:2"), timeout=0.5))
-    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1, 127\.0\.0\.1:2"):
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1, 127.*Connection refused"):
         await store.open()
     with pytest.raises(UnavailableError, match="not open"):
         await store.get("a")
