@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from netfabric.fabric.references import is_scoped
 from netfabric.fabric.schema import Kind, Link, Reference
-from netfabric.fabric.world import Fields, World, is_scoped
+from netfabric.fabric.world import Fields, World
 
 Pointer = dict[str, str]
 

@@ -1,14 +1,13 @@
 """What tenants and networks may be made, changed and removed."""
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address
 from typing import cast
 
 from netfabric.fabric.errors import ConflictError, InvalidError, OperatorError
 from netfabric.fabric.intent import network_of, true_encap
-from netfabric.fabric.prefix import Prefix
+from netfabric.fabric.prefix import Family
 from netfabric.fabric.schema import Object
-from netfabric.fabric.tags import ALLOC, Tagged, choose, parse_range
+from netfabric.fabric.subnets import FIELDS
+from netfabric.fabric.tags import ALLOC, POOL, Tagged, TagSet, choose, parse_range
 from netfabric.fabric.world import Draft, Fields, World
 
 NETWORK_MAY_CHANGE = ("announce", "ready", "reserved")
@@ -70,8 +69,7 @@ def create_network(draft: Draft, new: Object) -> None:
     if draft.dialect == "v1":
         new["encap"] = true_encap(new["encap"], settings["fwdMode"])
     refuse_overlap(draft.world, new)
-    groups = draft.world.within("endpointGroup", new["tenantName"])
-    if any(group["groupName"] == new["networkName"] for group in groups):
+    if draft.world.get("endpointGroup", new["key"]) is not None:
         raise ConflictError(
             f"EndpointGroup {new['networkName']} conflicts with the network name",
             "choose another name: networks and groups of a tenant share one name space",
@@ -94,54 +92,33 @@ def _settings(world: World) -> Fields:
     return settings
 
 
-def _span(text: str) -> tuple[int, int]:
-    """First and last address of `a/len` or `a-b/len`."""
-    addresses, _, length = text.partition("/")
-    first, _, last = addresses.partition("-")
-    low = int(IPv4Address(first))
-    if last:
-        return low, int(IPv4Address(last))
-    size = 1 << (32 - int(length))
-    low -= low % size
-    return low, low + size - 1
-
-
 def refuse_overlap(world: World, new: Fields) -> None:
     """Raise ConflictError where a subnet overlaps one of its tenant, or a routed one anywhere."""
-    six = _ipv6(new)
-    for other, name in _comparable(world, new):
-        other_six = _ipv6(other)
-        if six and other_six and six.overlaps(other_six):
-            raise _conflict(name, f"subnetv6  {new['ipv6Subnet']}", other_six)
-        if new.get("subnet") and other.get("subnet"):
-            (low, high), (other_low, other_high) = _span(new["subnet"]), _span(other["subnet"])
-            if low <= other_high and other_low <= high:
-                raise _conflict(name, f"subnet {new['subnet']}", other["subnet"])
+    families: tuple[Family, Family] = (6, 4)
+    for family in families:
+        try:
+            found = min(world.index.subnets.overlapping(new, family), default=None)
+        except ValueError:  # no subnet at all: reading it as a network will say so
+            continue
+        if found is not None:
+            raise _conflict(world, new, found, family)
 
 
-def _conflict(name: str, subnet: str, taken: object) -> OperatorError:
-    return ConflictError(f"network {name} conflicts with {subnet}", f"{taken} is in use by {name}")
+def _conflict(world: World, new: Fields, key: str, family: Family) -> OperatorError:
+    """Routed networks share the underlay, so the other one may be another tenant's."""
+    other = world.get("network", key) or {}
+    name = other.get("networkName") if other.get("tenantName") == new["tenantName"] else key
+    blanks = "subnetv6 " if family == 6 else "subnet"
+    field = FIELDS[family]
+    return ConflictError(
+        f"network {name} conflicts with {blanks} {new[field]}",
+        f"{other.get(field)} is in use by {name}",
+    )
 
 
-def _comparable(world: World, new: Fields) -> Iterator[tuple[Fields, str]]:
-    """Routed networks share the underlay, so those of other tenants count too."""
-    for other in world.all("network"):
-        if other["tenantName"] == new["tenantName"]:
-            yield other, other["networkName"]
-        elif other["encap"] == new["encap"] == "routed":
-            yield other, other["key"]
-
-
-def _ipv6(obj: Fields) -> Prefix | None:
-    if not obj.get("ipv6Subnet"):
-        return None
-    ranges = network_of({"tenantName": "", "networkName": "", "ipv6Subnet": obj["ipv6Subnet"]})
-    return ranges.ranges[0].subnet
-
-
-def tags_in_use(world: World, encap: str) -> set[int]:
-    """Return the tags of all networks of an encap."""
-    return {int(o.get("tag") or 0) for o in world.all("network") if o["encap"] == encap} - {0}
+def tags_in_use(world: World, encap: Tagged) -> TagSet:
+    """Return the tags that networks of an encap have, and those that are allocated all the same."""
+    return world.index.tags[POOL[encap]]
 
 
 def _give_tag(draft: Draft, settings: Fields, new: Object) -> None:

@@ -1,6 +1,7 @@
 """Ranges of VLAN ids and VNIs, written as in `global`: `1-4094`."""
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from typing import Literal, TypeAlias
 
 from netfabric.fabric.errors import ConflictError, ExhaustedError, InvalidError
@@ -11,7 +12,8 @@ MAX_VLAN = 4094
 """4095 may stand at the end of a range, as in Contiv, but IEEE 802.1Q reserves it."""
 CEILING: dict[Tagged, int] = {"vlan": 4095, "vxlan": 65535}
 MAX_SPAN = 16000
-ALLOC: dict[Tagged, str] = {"vlan": "alloc/vlan", "vxlan": "alloc/vni"}
+POOL: dict[Tagged, str] = {"vlan": "vlan", "vxlan": "vni"}
+ALLOC: dict[Tagged, str] = {encap: f"alloc/{pool}" for encap, pool in POOL.items()}
 
 
 def parse_range(text: str, encap: Tagged) -> range:
@@ -36,13 +38,52 @@ def parse_range(text: str, encap: Tagged) -> range:
     return range(low, high + 1)
 
 
+class TagSet(Collection[int]):
+    """Tags in use, counted for each user, as the bits of one number: the lowest free one is found at once."""
+
+    def __init__(self, tags: Iterable[int] = ()) -> None:
+        self._users: Counter[int] = Counter()
+        self._bits = 0
+        for tag in tags:
+            self.add(tag)
+
+    def add(self, tag: int) -> None:
+        """Count one more user of a tag."""
+        self._users[tag] += 1
+        self._bits |= 1 << tag
+
+    def remove(self, tag: int) -> None:
+        """Count one user less."""
+        self._users[tag] -= 1
+        if not self._users[tag]:
+            del self._users[tag]
+            self._bits &= ~(1 << tag)
+
+    def lowest_free(self, allowed: range) -> int | None:
+        """Return the lowest tag of `allowed` without a user, None where all have one."""
+        free = (~self._bits & ((1 << allowed.stop) - 1)) >> allowed.start << allowed.start
+        return (free & -free).bit_length() - 1 if free else None
+
+    def __contains__(self, tag: object) -> bool:
+        return tag in self._users
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._users)
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+
 def choose(encap: Tagged, wanted: int, allowed: range, used: Collection[int]) -> int:
     """Return the tag that a network gets: the wanted one, or the lowest free one."""
     if wanted:
         return _wanted(encap, wanted, allowed, used)
-    for tag in allowed:
-        if tag not in used and (encap == "vxlan" or tag <= MAX_VLAN):
-            return tag
+    if encap == "vlan":
+        allowed = range(allowed.start, min(allowed.stop, MAX_VLAN + 1))
+    tags = used if isinstance(used, TagSet) else TagSet(used)
+    tag = tags.lowest_free(allowed)
+    if tag is not None:
+        return tag
     raise ExhaustedError(
         f"no {encap}s available",
         f"netctl global set widens the range {allowed.start}-{allowed.stop - 1}",

@@ -13,6 +13,7 @@ from typing import Any
 
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
+from netfabric.fabric.index import Index
 from netfabric.fabric.intent import network_of, peer_of, peers_of_bgp, speaker_of
 from netfabric.fabric.network import Network
 from netfabric.fabric.packed import load_routes
@@ -92,6 +93,8 @@ class View:
     def __init__(self) -> None:
         self.revision = 0
         self.objects: dict[str, dict[str, Stored]] = {}
+        self.index = Index()
+        """Of the objects and the tags."""
         self.networks: dict[str, Network] = {}
         self.speakers: dict[str, Speaker] = {}
         self.peers: dict[str, Peer] = {}
@@ -162,12 +165,10 @@ class View:
         self, type_: str, key: str, value: bytes | None, revision: int, change: ViewChange
     ) -> None:
         change.objects.add((type_, key))
-        of_type = self.objects.setdefault(type_, {})
-        if value is None:
-            of_type.pop(key, None)
-        else:
-            of_type[key] = Stored(json.loads(value), revision)
-        obj = of_type[key].value if key in of_type else None
+        obj = None if value is None else json.loads(value)
+        if value is not None and not isinstance(obj, dict):
+            raise TypeError("no JSON object")
+        self.place(type_, key, None if obj is None else Stored(obj, revision))
         match type_:
             case "network":
                 change.networks.add(key)
@@ -178,6 +179,28 @@ class View:
                 self._bgp(key, obj, change)
             case "peer":
                 self._peer(key, obj, change)
+
+    def place(self, type_: str, key: str, stored: Stored | None) -> Stored | None:
+        """Put an object where it belongs, or remove it; return the one that was there."""
+        of_type = self.objects.setdefault(type_, {})
+        before = of_type.get(key)
+        if stored is not None:
+            of_type[key] = stored
+        elif before is not None:
+            del of_type[key]
+        self.index.replace(
+            type_, key, before.value if before else None, stored.value if stored else None
+        )
+        return before
+
+    def allocate(self, name: str, revision: int) -> int:
+        """Note the revision of the tag `kind/number`, 0 where nobody has it; return the one before."""
+        before = self.tags.pop(name, 0)
+        if revision:
+            self.tags[name] = revision
+        if bool(before) != bool(revision):
+            self.index.allocate(name, taken=bool(revision))
+        return before
 
     def _forward_mode(self) -> str:
         stored = self.objects.get("global", {}).get("global")
@@ -215,10 +238,8 @@ class View:
             self._block(network, ip_network(prefix.replace("_", "/")), value, change)
         elif kind == "loan":
             self._loan(name, value, change)
-        elif value is None:
-            self.tags.pop(rest, None)
         else:
-            self.tags[rest] = revision
+            self.allocate(rest, 0 if value is None else revision)
 
     def _loan(self, name: str, value: bytes | None, change: ViewChange) -> None:
         change.loans.add(name)

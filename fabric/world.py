@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from netfabric.fabric.endpoint import Endpoint
-from netfabric.fabric.kinds import KINDS
+from netfabric.fabric.index import Index
 from netfabric.fabric.prefix import Prefix
-from netfabric.fabric.schema import Dialect, Link, Object, Reference
+from netfabric.fabric.schema import Dialect, Link, Object
 from netfabric.fabric.session import SessionStatus
 from netfabric.fabric.view import ROOT, View, block_key, loan_key
 
@@ -33,6 +33,8 @@ class World:
     """Objects by type and key, and what hosts have made of them."""
 
     objects: Mapping[str, Mapping[str, Stored]]
+    index: Index
+    """Of those objects, and of the tags that are allocated."""
     endpoints: Callable[[str], Iterable[Endpoint]] = lambda network: ()
     """The endpoints of a network; of all where its key is empty."""
     blocks: Callable[[str], Iterable[Prefix]] = lambda network: ()
@@ -56,14 +58,13 @@ class World:
 
     def within(self, type_: str, tenant: str) -> Iterator[Fields]:
         """Yield every object of a type in a tenant."""
-        return (obj for obj in self.all(type_) if obj.get("tenantName") == tenant)
+        of_type = self.objects.get(type_, {})
+        return (of_type[key].value for key in self.index.users(type_, "tenantName", tenant))
 
     def referring(self, link: Link, type_: str, key: str) -> Iterator[str]:
         """Yield the keys of objects of `link.type` whose `link.fields` name the object `type_` `key`."""
-        reference = Reference(link.fields, type_, scoped=is_scoped(type_))
-        for other, stored in self.objects.get(link.type, {}).items():
-            if key in reference.keys(stored.value):
-                yield other
+        found = [set(self.index.users(link.type, field, key)) for field in link.fields]
+        yield from set().union(*found)
 
     def users(self, type_: str, key: str, user: str, *fields: str) -> list[str]:
         """Return the keys of objects of type `user` whose `fields` name the object `type_` `key`."""
@@ -72,8 +73,8 @@ class World:
     def endpoints_of(self, network: str = "", group: str = "", tenant: str = "") -> list[Endpoint]:
         """Return the endpoints of a network or a group (`tenant:name`), or of a tenant; by key."""
         if group:
-            found = self.get("endpointGroup", group) or {}
-            network = f"{found.get('tenantName')}:{found.get('networkName')}"
+            used = self.get("endpointGroup", group) or {}
+            network = f"{used.get('tenantName')}:{used.get('networkName')}"
         found = [
             e
             for e in self.endpoints(network)
@@ -100,12 +101,7 @@ def world_of(view: View, cluster_mode: str = "") -> World:
         found = view.hosts.get(host)
         return None if found is None else found.sessions
 
-    return World(view.objects, endpoints, view.blocks_of, held, sessions, cluster_mode)
-
-
-def is_scoped(type_: str) -> bool:
-    """Return whether objects of a type live in a tenant (and are named without it in references)."""
-    return "tenantName" in KINDS[type_].key and type_ != "tenant"
+    return World(view.objects, view.index, endpoints, view.blocks_of, held, sessions, cluster_mode)
 
 
 @dataclass(frozen=True, slots=True)
