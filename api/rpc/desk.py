@@ -49,6 +49,8 @@ class Pace:
     store: float = 10.0
     """For a store that does not answer while the agent has something to be stored."""
     retry: float = 0.3
+    claim: float = 5.0
+    """For a block to be claimed: an agent's ADD waits eight seconds."""
     lend: float = 0.8
     """For one owner's answer."""
     borrow: float = 1.8

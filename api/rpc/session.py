@@ -15,6 +15,7 @@ from netfabric.fabric.controller import asked_of, check_hello, lend_asked, welco
 from netfabric.fabric.errors import ExhaustedError, FabricError, InvalidError, UnavailableError
 from netfabric.fabric.session import (
     AgentMessage,
+    BlockReturned,
     BlockWanted,
     HeldLoan,
     Hello,
@@ -122,8 +123,15 @@ class Session:
             self._hub.leave(self.host, self)
 
     async def _read(self, context: Context) -> None:
-        while (message := await context.read()) is not grpc.aio.EOF:
-            await self._inbox.put(agent_from_wire(message))
+        """Take what the agent says; a container waits for a wish for addresses, so nothing else delays it."""
+        while (wire := await context.read()) is not grpc.aio.EOF:
+            message = agent_from_wire(wire)
+            if isinstance(message, BlockReturned):
+                self._borrowing.returning(message.network, message.prefix)
+            if isinstance(message, BlockWanted) and self._welcomed:
+                self._want(message)
+            else:
+                await self._inbox.put(message)
         raise _Gone(f"host {self.host}: its agent has ended the stream")
 
     async def _write(self, context: Context) -> None:
@@ -176,6 +184,9 @@ class Session:
             while not self._inbox.empty():
                 messages.append(self._inbox.get_nowait())
             await self._desk.handle(messages)
+            for message in messages:
+                if isinstance(message, BlockReturned):
+                    self._borrowing.returned(message.network, message.prefix)
 
     async def _welcome(self) -> None:
         """Say what the host holds and what it has to know; from then on it is told what changes."""
@@ -184,7 +195,9 @@ class Session:
             await self._catch_up(seen.revision)
         await self._desk.reconcile(self._hello)
         since = seen.revision if hub.intents.reaches(seen) else None
-        self._tell(welcome_of(hub.view, self.host))
+        welcome = welcome_of(hub.view, self.host)
+        self._borrowing.welcome(welcome)
+        self._tell(welcome)
         self._send(hub.intent(self.host, since, always=True))
         self._seen = hub.intents.revision
         self._welcomed = True
