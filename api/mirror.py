@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from netfabric.api.store.base import ROOT, Batch, Listing, Store
-from netfabric.fabric.errors import CompactedError, UnavailableError
+from netfabric.fabric.errors import CompactedError, UnauthorizedError, UnavailableError
 from netfabric.fabric.view import View, ViewChange
 
 log = structlog.get_logger(__name__)
@@ -47,9 +47,9 @@ class Mirror:
                     await self._take(batch)
             except CompactedError as error:
                 log.info("listing the store again", reason=str(error))
-            except UnavailableError as error:
+            except (UnavailableError, UnauthorizedError) as error:
                 log.warning(
-                    "the store does not answer; what is known stays in force", error=str(error)
+                    "the store does not serve us; what is known stays in force", error=str(error)
                 )
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))
                 delay = min(2 * delay, RETRY[1])

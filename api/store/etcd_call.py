@@ -22,7 +22,7 @@ Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 _PAUSE = (0.02, 0.3)
 """Seconds before another attempt: first, and at most."""
-_LOGINS = 3
+LOGINS = 3
 """A token just given must be known to the next member asked; a lagging one may need another."""
 
 
@@ -88,7 +88,7 @@ class Caller:
 
         Raises UnavailableError; without `again` that leaves open whether it happened.
         """
-        return await self._call(attempt, again, _LOGINS)
+        return await self._call(attempt, again, LOGINS)
 
     async def _call(self, attempt: Attempt[Answer], again: bool, logins: int) -> Answer:
         deadline, delays, said = self.deadline, Delays(), ""

@@ -1,7 +1,6 @@
 """The members of an etcd cluster as gRPC channels: which one is asked, and which comes next."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -117,18 +116,42 @@ class Members:
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._members = [Member(endpoint, settings) for endpoint in settings.endpoints]
+        self._closed = asyncio.Event()
 
     async def connected(self) -> Member:
         """Return a member that we have a connection to, as soon as there is one."""
-        while True:
+        while not self._closed.is_set():
             for member in self._members:
                 if member.connected:
                     return member
-            await _first_connected(self._members)
+            await self._first_connected()
+        raise UnavailableError("etcd: the store was closed", "open it again")
+
+    async def _first_connected(self) -> None:
+        """Let all try to connect, until one has, or we close (which ends no such attempt by itself)."""
+        over = asyncio.Event()
+
+        async def connect(member: Member) -> None:
+            await member.channel.channel_ready()
+            over.set()
+
+        async def close() -> None:
+            await self._closed.wait()
+            over.set()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(connect(member)) for member in self._members]
+                tasks.append(group.create_task(close()))
+                await over.wait()
+                for task in tasks:
+                    task.cancel()
+        except* aio.UsageError:  # a channel that was closed meanwhile
+            self._closed.set()
 
     def avoid(self, member: Member) -> None:
         """Ask the others first from now on."""
-        if self._members and self._members[0] is member:
+        if self._members[0] is member:
             self._members.append(self._members.pop(0))
 
     async def trouble(self) -> str:
@@ -138,25 +161,6 @@ class Members:
 
     async def close(self) -> None:
         """End all connections, and the calls on them."""
-        members, self._members = self._members, []
-        for member in members:
+        self._closed.set()
+        for member in self._members:
             await member.channel.close()
-
-
-async def _first_connected(members: Sequence[Member]) -> None:
-    if not members:
-        raise UnavailableError("etcd: the store is not open", "open it first")
-    won = asyncio.Event()
-
-    async def connect(member: Member) -> None:
-        await member.channel.channel_ready()
-        won.set()
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(connect(member)) for member in members]
-            await won.wait()
-            for task in tasks:
-                task.cancel()
-    except* aio.UsageError:
-        raise UnavailableError("etcd: the store was closed", "open it again") from None

@@ -70,7 +70,7 @@ _MEANING: tuple[tuple[str, type[FabricError], str], ...] = (
     ("duplicate key given in txn request", InvalidError, "change each key once"),
     ("invalid user ID or password", UnauthorizedError, "check the store's user and password"),
     (_NO_USER, UnauthorizedError, "etcd asks for a user and password: give them"),
-    ("invalid auth token", UnauthorizedError, "check that etcd's members agree, and its user"),
+    ("invalid auth token", UnavailableError, "see whether all of etcd's members are in step"),
     (
         "permission denied",
         UnauthorizedError,

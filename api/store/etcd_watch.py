@@ -9,7 +9,7 @@ from typing import TypeAlias
 from grpc import aio
 
 from netfabric.api.store.base import Batch
-from netfabric.api.store.etcd_call import Caller, Delays
+from netfabric.api.store.etcd_call import LOGINS, Caller, Delays
 from netfabric.api.store.etcd_fault import Fault, fault_of, meaning_of
 from netfabric.api.store.etcd_key import entry_of, prefix_range
 from netfabric.fabric.errors import CompactedError, UnavailableError
@@ -27,7 +27,7 @@ class Watch:
         self.reached = after
         self._deadline = caller.deadline
         self._delays = Delays()
-        self._logged_in = False
+        self._logins = LOGINS
         self._said = ""
 
     async def batches(self) -> AsyncGenerator[Batch]:
@@ -74,7 +74,7 @@ class Watch:
             raise self._caller.unavailable(self._said or "no watch") from None
         if created.header.revision < self.reached:
             await self._require_future()
-        self._deadline, self._logged_in = float("inf"), False
+        self._deadline, self._logins = float("inf"), LOGINS
         self._delays.reset()
 
     async def _require_future(self) -> None:
@@ -122,8 +122,7 @@ class Watch:
         """etcd 3.4 says "permission denied" also where a member has forgotten a token."""
         if "permission denied" not in response.cancel_reason:
             return Fault.UNKNOWN
-        worn = self._caller.token and not self._logged_in
-        return Fault.LOGIN if worn else Fault.FINAL
+        return Fault.LOGIN if self._caller.token and self._logins else Fault.FINAL
 
     async def _mend(self, fault: Fault, said: str | None, token: str) -> None:
         """Make the next attempt possible; raise where there is none."""
@@ -131,7 +130,7 @@ class Watch:
         if self._deadline == float("inf"):
             self._deadline = self._caller.deadline
         if fault is Fault.LOGIN:
-            self._logged_in = True
+            self._logins -= 1
             await self._caller.login(token)
         elif fault is Fault.FINAL:
             raise meaning_of(self._said, self._caller.settings)

@@ -154,6 +154,28 @@ async def test_an_outage_ends_calls_and_watches_in_time(own_etcd: Etcd, prefix: 
                 break
 
 
+async def test_closing_ends_what_waits_for_a_member(own_etcd: Etcd, prefix: str) -> None:
+    async with opened(own_etcd.address, timeout=PATIENCE) as store:
+        own_etcd.kill()
+        async with asyncio.timeout(PATIENCE / 2), asyncio.TaskGroup() as group:
+            reading = group.create_task(_unavailable(store, prefix))
+            watching = group.create_task(_unavailable_watch(store, prefix))
+            await asyncio.wait([reading, watching], timeout=0.3)
+            assert not reading.done()
+            assert not watching.done()
+            await store.close()
+
+
+async def _unavailable(store: EtcdStore, prefix: str) -> None:
+    with pytest.raises(UnavailableError):
+        await store.get(prefix)
+
+
+async def _unavailable_watch(store: EtcdStore, prefix: str) -> None:
+    with pytest.raises(UnavailableError):
+        await anext(aiter(store.watch(prefix, 1)))
+
+
 async def test_limits_are_explained(tmp_path: Path, prefix: str, shared_etcd: Etcd) -> None:
     many: list[Put | Delete] = [Put(f"{prefix}{number}", b"") for number in range(8193)]
     async with opened(shared_etcd.address) as store:
