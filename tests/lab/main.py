@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from netfabric.fabric.errors import FabricError, InvalidError
 from netfabric.lab import measure, report
@@ -132,23 +133,24 @@ def _show(lab: Lab) -> bool:
     return all(trip is not None for trip in matrix.values())
 
 
-def _around(lab: Lab) -> str:
+def _around(lab: Lab) -> Table:
     option = _option(lab)
-    tor = lab.plan.tors[0]
+    tor, last = lab.plan.tors[0], lab.plan.hosts[-1].name
     ask = {"frr": "show bgp summary", "bird": "show protocols", "gobgp": "neighbor"}[str(tor.kind)]
-    return "\n".join(
-        (
-            "Look around:",
-            f"  netlab status{option}                        all of this again, as it is now",
-            f"  netlab attach{option} host1 web              one more container; detach is the reverse",
-            f"  netlab ping{option} host1/c1 {lab.plan.hosts[-1].name}/c1       or without arguments: all pairs",
-            f"  netlab exec{option} host1/c1 -- ip route     any command, in a container, host or switch",
-            f"  netlab switch{option} {tor.name} {ask}   the switch's own command line",
-            f"  netlab netctl{option} route ls               the operator's command line",
-            f"  netlab logs{option} host1                    what a node's processes say",
-            f"Take it down: netlab down{option}",
-        )
-    )
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Look around:")
+    for words, what in (
+        (f"status{option}", "all of this again, as it is now"),
+        (f"attach{option} host1 web", "one more container; detach is the reverse"),
+        (f"ping{option} host1/c1 {last}/c1", "or without arguments: all pairs"),
+        (f"exec{option} host1/c1 -- ip route", "any command, in a container, host or switch"),
+        (f"switch{option} {tor.name} {ask}", "the switch's own command line"),
+        (f"netctl{option} route ls", "the operator's command line"),
+        (f"logs{option} host1", "what a node's processes say"),
+        (f"down{option}", "remove all of it"),
+    ):
+        table.add_row(f"  netlab {words}", what)
+    return table
 
 
 @netlab.command()

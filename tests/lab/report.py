@@ -53,7 +53,7 @@ def hosts(lab: Lab) -> Table:
 
 
 def _state(state: object) -> Text:
-    return Text(str(state or "unknown"), "green" if state in ("up", "ready") else "bold red")
+    return Text(str(state or "unknown"), "green" if state == "connected" else "bold red")
 
 
 def _block(block: Any) -> str:
@@ -79,7 +79,7 @@ def sessions(lab: Lab) -> Table:
                 peer.name,
                 str(peer.asn),
                 *(_UP if states.get(end.ip) else _DOWN for end in (other.v4, other.v6)),
-                " ".join(_told(item) for item in said) if peer.role == "host" else "",
+                " / ".join(dict.fromkeys(map(_told, said))) if peer.role == "host" else "",
             )
     return table
 
