@@ -34,7 +34,7 @@ BGP = Kind(
         Field(
             "routerip",
             pattern=formats.ROUTER_IP,
-            v2_pattern=r"([0-9a-fA-F.:]+(\-[0-9]{1,3})?/[0-9]{1,3})?",
+            v2_pattern=r"([0-9a-fA-F.:]+(-[0-9]{1,3})?/[0-9]{1,3})?",
             remedy="write the host's address towards its switches, ADDRESS/len",
         ),
         Field("routerId", pattern=formats.IP4_OR_NOTHING, v2_only=True, remedy="write a.b.c.d"),

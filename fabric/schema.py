@@ -204,13 +204,14 @@ def read_v2(kind: Kind, body: Mapping[str, Any]) -> Object:
     obj: Object = {}
     for name, value in body.items():
         field = known.get(name)
-        if name in ("key", *_shown_only(kind)):
+        if name == "key" or name in _shown_only(kind):
+            _check_shown(kind, name, value)
             continue
         if field is None:
             raise InvalidError(
                 f"{kind.type}: unknown field {name!r}", f"known are {', '.join(sorted(known))}"
             )
-        value = as_number(value) if field.sort == "int" and field.name == "as" else value
+        value = _as_wanted(field, value)
         if value is not None and not fits(field, value):
             raise InvalidError(
                 f"{kind.type}: {name} is not {_TYPES[field.sort]}", f"give {_TYPES[field.sort]}"
@@ -229,10 +230,28 @@ def shown_v2(kind: Kind, obj: Mapping[str, Any]) -> Object:
     return found
 
 
+def _as_wanted(field: Field, value: Any) -> Any:
+    """Take AS numbers as numbers or as text: Contiv's objects have text, ours numbers."""
+    if field.name not in ("as", "neighbor-as"):
+        return value
+    if field.sort == "int":
+        return as_number(value)
+    return str(value) if _whole(value) else value
+
+
 def as_number(value: Any) -> Any:
     """Return an AS number that was written as a string as a number; anything else unchanged."""
     text = value.strip() if isinstance(value, str) else ""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else value
+
+
+def _check_shown(kind: Kind, name: str, value: Any) -> None:
+    """What we show and a client sends back: the key, and whether there is a secret."""
+    wanted = isinstance(value, str) if name == "key" else value is True
+    if not wanted and value is not None:
+        raise InvalidError(
+            f"{kind.type}: {name} is not {'a string' if name == 'key' else 'true'}", "leave it out"
+        )
 
 
 def _shown_only(kind: Kind) -> Sequence[str]:

@@ -17,6 +17,9 @@ from netfabric.fabric.errors import FabricError, UnavailableError
 MAX_BODY = 1 << 20
 """Bytes of a request's body."""
 
+ANYTHING = r"{rest:[\s\S]*}"
+"""The rest of a path, line breaks included."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger()
 
@@ -25,10 +28,10 @@ def make_app(writer: Writer, standing: Standing) -> web.Application:
     """Return the application that serves what `writer` sees and writes."""
     metrics = Metrics(writer.view)
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_Border(writer, metrics).pass_on])
-    app.router.add_route("*", "/api/v1/{rest:.*}", v1.V1(writer).handle)
-    app.router.add_route("*", "/api/v2/{rest:.*}", v2.V2(writer).handle)
+    app.router.add_route("*", f"/api/v1/{ANYTHING}", v1.V1(writer).handle)
+    app.router.add_route("*", f"/api/v2/{ANYTHING}", v2.V2(writer).handle)
     Status(writer, standing, metrics).add_to(app.router)
-    app.router.add_route("*", "/{rest:.*}", _unknown)
+    app.router.add_route("*", f"/{ANYTHING}", _unknown)
     return app
 
 

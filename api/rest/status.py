@@ -1,9 +1,12 @@
 """What Contiv serves beside its API (`/version`, `/info`, `/services`), and probes: alive, ready, metrics."""
 
+from importlib.resources import files
+
 from aiohttp import web
 
 from netfabric.api.rest.gojson import dumps
 from netfabric.api.rest.metrics import CONTENT_TYPE, Metrics
+from netfabric.api.rest.openapi import document
 from netfabric.api.rest.writer import Writer
 from netfabric.api.standing import Standing
 from netfabric.api.version import version_info
@@ -28,6 +31,8 @@ class Status:
         router.add_get("/healthz", self._alive)
         router.add_get("/readyz", self._ready)
         router.add_get("/metrics", self._measured)
+        router.add_get("/api/openapi.json", self._described)
+        router.add_get("/api/", self._page)
 
     async def _version(self, _: web.Request) -> web.Response:
         return _json(version_info())
@@ -61,6 +66,14 @@ class Status:
 
     async def _measured(self, _: web.Request) -> web.Response:
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _described(self, _: web.Request) -> web.Response:
+        return _json(document())
+
+    async def _page(self, _: web.Request) -> web.Response:
+        """A page to browse the document with; it needs nothing from anywhere else."""
+        page = files("netfabric.api.rest").joinpath("page.html").read_text()
+        return web.Response(text=page, content_type="text/html")
 
 
 def _json(value: object, status: int = 200) -> web.Response:

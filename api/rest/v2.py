@@ -113,8 +113,8 @@ class V2:
 
     async def _post(self, kind: Kind, request: web.Request) -> web.Response:
         body = await _body(request)
-        new = read_v2(kind, body)
-        new["key"] = key = kind.key_of(new)
+        key = kind.key_of(read_v2(kind, body))
+        new = _read(kind, key, body) | {"key": key}
 
         def make(old: Fields | None) -> Object:
             if old is not None:
@@ -125,7 +125,7 @@ class V2:
 
     async def _put(self, kind: Kind, key: str, request: web.Request) -> web.Response:
         body = await _body(request)
-        new = _named(kind, key, read_v2(kind, body))
+        new = _named(kind, key, _read(kind, key, body))
         condition = self._condition(kind, key, request)
         kept = [f.name for f in kind.fields if f.secret and body.get(f"{f.name}Set") is True]
 
@@ -139,7 +139,7 @@ class V2:
     async def _patch(self, kind: Kind, key: str, request: web.Request) -> web.Response:
         """RFC 7396: what is given is changed, null removes."""
         body = await _body(request)
-        given = read_v2(kind, body)
+        given = _read(kind, key, body)
         condition = self._condition(kind, key, request)
         names = {f.name for f in kind.fields}
 
@@ -232,6 +232,13 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise MalformedError("the body is not a JSON object", "send one JSON object")
     return found
+
+
+def _read(kind: Kind, key: str, body: Mapping[str, Any]) -> Object:
+    """Return a body's fields; raise InvalidError also where it is of another object."""
+    if body.get("key") not in (None, key) and isinstance(body["key"], str):
+        raise InvalidError(f"{kind.type} {key}: the body is of {body['key']}", "make both the same")
+    return read_v2(kind, body)
 
 
 def _named(kind: Kind, key: str, obj: Object) -> Object:

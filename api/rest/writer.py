@@ -2,26 +2,31 @@
 
 Every writer of every netmaster compares and bumps one key, `guard/intent`. So what a decision relied on,
 also the absence of something (no overlapping subnet, no user of a deleted object), still holds
-when it is committed. Intent changes at the pace of people and deployments; one key is enough.
+when it is committed. One key for all is no bottleneck: those who wait while a transaction is on its way
+share the next one.
 """
 
 import asyncio
-import json
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from netfabric.api.store.base import ROOT, Compare, Delete, Put, Store
+from netfabric.api.rest.writer_batch import GUARD, Batch
+from netfabric.api.store.base import Put, Store
 from netfabric.fabric.errors import FabricError, StaleError, UnavailableError
+from netfabric.fabric.trial import Trial
 from netfabric.fabric.view import View
 from netfabric.fabric.world import World, Write, world_of
 
-GUARD = f"{ROOT}guard/intent"
 ATTEMPTS = 50
-"""Lost races in a row before a writer gives up. Each lost race is another writer's success."""
+"""Lost races in a row before a writer gives up. Each lost race is another netmaster's success."""
 PROBE = 2.0
 """Seconds that the store has to answer a probe."""
 CATCH_UP = 10.0
 """Seconds that the mirror may take to show a revision that the store has."""
+
+Decide = Callable[[World], Write]
 
 
 class Mirrored(Protocol):
@@ -39,16 +44,44 @@ class Mirrored(Protocol):
         ...
 
 
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A decision to be carried out, and whoever waits for its revision."""
+
+    decide: Decide
+    answer: asyncio.Future[int]
+    lost: int = 0
+    """Races that it lost."""
+
+    def decided(self, world: World) -> tuple[Write, Exception | None]:
+        """Return what is to be written, or nothing and perhaps why not."""
+        if self.answer.done():  # its client went away
+            return Write({}), None
+        try:
+            return self.decide(world), None
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the asker's
+            return Write({}), error
+
+    def refuse(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+    def settle(self, revision: int) -> None:
+        if not self.answer.done():
+            self.answer.set_result(revision)
+
+
 class Writer:
-    """Turns decisions into transactions. Writers of one process wait for each other."""
+    """Turns decisions into transactions, as many as wait into one."""
 
     def __init__(self, store: Store, mirror: Mirrored, cluster_mode: str = "") -> None:
         self._store = store
         self._mirror = mirror
         self._cluster_mode = cluster_mode
-        self._turn = asyncio.Lock()
-        self._failed: list[UnavailableError] = []
-        """The last failure of the store; replaced, so that who waited meanwhile knows of it."""
+        self._waiting: deque[_Request] = deque()
+        self._alone = 0
+        """How many decisions get a transaction each, after the store has refused theirs in one."""
+        self._work: asyncio.Future[None] | None = None
 
     @property
     def world(self) -> World:
@@ -75,43 +108,93 @@ class Writer:
             return str(error)
         return ""
 
-    async def write(self, decide: Callable[[World], Write]) -> int:
+    async def write(self, decide: Decide) -> int:
         """Commit what `decide` returns; return the revision, also where there is nothing to write.
 
-        Raises what `decide` raises, and UnavailableError: the store does not answer, or too many write at once.
-        Whoever waited for their turn while the store failed somebody fails too, and does not wait again.
-        """
-        failed = self._failed
-        async with self._turn:
-            if self._failed is not failed:
-                raise self._failed[0]
-            for _ in range(ATTEMPTS):
-                write = decide(self.world)
-                if not write:
-                    return self._mirror.view.revision
-                guard = self._mirror.view.revisions.get(GUARD, 0)
-                try:
-                    revision = await self._commit(write, guard)
-                except StaleError:
-                    await self._catch_up(guard)
-                    continue
-                except UnavailableError as error:
-                    self._failed = [error]
-                    raise
-                await self.reached(revision)
-                return revision
-        raise UnavailableError("too many changes at once", "try again")
+        `decide` may be called several times; the last one counts. Meanwhile the world, and `view`, show
+        what others decided just before, and what it relies on is committed with it or before it.
+        No two writes of one object have the same revision.
 
-    async def _commit(self, write: Write, guard: int) -> int:
-        compares = [Compare(GUARD, guard)]
-        compares += [Compare(ROOT + key, at) for key, at in write.unchanged.items()]
-        operations: list[Put | Delete] = [Put(GUARD, b"{}")]
-        operations += [Put(ROOT + key, _dump(value)) for key, value in write.puts.items()]
-        operations += [Delete(ROOT + key) for key in write.deletes]
-        return await self._store.txn(compares, operations)
+        Raises what `decide` raises, and UnavailableError: the store does not answer, or too many write at once.
+        Whoever waits while the store fails somebody fails too, and does not wait again.
+        """
+        request = _Request(decide, asyncio.get_running_loop().create_future())
+        self._waiting.append(request)
+        if self._work is None:
+            # no client's task: one that goes away must not take the others' writes with it
+            self._work = asyncio.ensure_future(self._work_off())
+        return await request.answer
+
+    async def _work_off(self) -> None:
+        """Carry out what waits, until nothing does. Every error goes to those who wait, a defect too."""
+        at_stake: Sequence[_Request] = ()
+        try:
+            while self._waiting:
+                at_stake = tuple(self._waiting)
+                batch, requests = self._decide()
+                if requests:
+                    await self._commit(batch, requests)
+        except Exception as error:  # noqa: BLE001
+            self._fail(error, at_stake)
+        finally:
+            self._work = None
+            ended = UnavailableError("netmaster ended; it may have happened", "look, and ask again")
+            self._fail(ended, at_stake)
+
+    async def _commit(self, batch: Batch, requests: list[_Request]) -> None:
+        try:
+            revision = await self._carry_out(batch)
+        except StaleError:
+            self._again(requests)
+        except UnavailableError as error:
+            self._fail(error, requests)
+        except FabricError as error:
+            self._reject(error, requests)
+        else:
+            for request in requests:
+                request.settle(revision)
+
+    def _decide(self) -> tuple[Batch, list[_Request]]:
+        """Settle who needs no transaction; return the transaction of those who do and fit in one.
+
+        A refusal, or that there is nothing to write, may be due to what is decided and not committed:
+        then it waits, and is decided again afterwards.
+        """
+        batch = Batch(self.view.revisions.get(GUARD, 0))
+        requests: list[_Request] = []
+        later: list[_Request] = []
+        with Trial(self.view) as trial:
+            world = self.world
+            while self._waiting and not batch.full and not (requests and self._alone):
+                request = self._waiting.popleft()
+                write, error = request.decided(world)
+                if write and batch.take(write):
+                    trial.apply(write)
+                    requests.append(request)
+                elif write or requests:
+                    later.append(request)
+                elif error is not None:
+                    request.refuse(error)
+                else:
+                    request.settle(self.view.revision)
+        self._waiting.extendleft(reversed(later))
+        self._alone = max(0, self._alone - len(requests))
+        return batch, requests
+
+    async def _carry_out(self, batch: Batch) -> int:
+        """Commit a batch and return once the view shows it; StaleError: once it shows what was faster."""
+        try:
+            revision = await self._store.txn(*batch.transaction())
+        except StaleError:
+            await self._catch_up(batch.guard)
+            raise
+        await self.reached(revision)
+        return revision
 
     async def _catch_up(self, guard: int) -> None:
         """See everything that made the last attempt stale."""
+        if self.view.revisions.get(GUARD, 0) != guard:
+            return
         entry = await self._store.get(GUARD)
         now = entry.revision if entry else 0
         if now == guard:  # an allocation has changed, perhaps gone: mark a point after that
@@ -127,6 +210,23 @@ class Writer:
                 f"this netmaster lags behind the store (revision {revision})", "try again"
             ) from None
 
+    def _again(self, requests: list[_Request]) -> None:
+        """Let those who lost a race be the first to be decided next."""
+        for request in requests:
+            request.lost += 1
+            if request.lost == ATTEMPTS:
+                request.refuse(UnavailableError("too many changes at once", "try again"))
+        self._waiting.extendleft(reversed(requests))
 
-def _dump(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+    def _fail(self, error: Exception, requests: Sequence[_Request]) -> None:
+        for request in (*requests, *self._waiting):
+            request.refuse(error)
+        self._waiting.clear()
+
+    def _reject(self, error: FabricError, requests: list[_Request]) -> None:
+        """The store takes no such transaction: smaller ones perhaps, and a single one's asker is told."""
+        if len(requests) > 1:
+            self._alone = len(requests)
+            self._waiting.extendleft(reversed(requests))
+        else:
+            requests[0].refuse(error)

@@ -1,0 +1,192 @@
+"""The OpenAPI 3.1 document of the whole API, written from the same declarations that the server follows."""
+
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from netfabric.api.rest.schemas import READINGS, TEXT, Schema, all_schemas, named, ref
+from netfabric.api.version import version_info
+from netfabric.fabric import kinds
+from netfabric.fabric.schema import Kind
+
+Item = dict[str, Any]
+KEY: Schema = {"name": "key", "in": "path", "required": True, "schema": TEXT}
+ABOUT = """Networks, groups, policies and BGP peers of a netfabric, and what became of them.
+`/api/v2` has HTTP's own statuses and problem details; `/api/v1` is Contiv's API, where every error is a 500 in plain text."""
+LIST_ANSWERS = (404, 422, 503)
+WRITE_ANSWERS = (400, 404, 409, 412, 413, 422, 503)
+
+
+@cache
+def document() -> Item:
+    """Return the document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "netfabric", "version": version_info()["Version"], "description": ABOUT},
+        "paths": _v2_paths() | _reading_paths() | _v1_paths() | _status_paths(),
+        "components": {"schemas": all_schemas()},
+    }
+
+
+def _json(schema: Schema, about: str = "done") -> Item:
+    return {"description": about, "content": {"application/json": {"schema": schema}}}
+
+
+def _problems(*statuses: int) -> Item:
+    content = {"application/problem+json": {"schema": ref("Problem")}}
+    return {
+        str(status): {"description": HTTPStatus(status).phrase, "content": content}
+        for status in statuses
+    }
+
+
+def _query(name: str, about: str = "") -> Schema:
+    return {
+        "name": name,
+        "in": "query",
+        "schema": TEXT,
+        "description": about or f"only of this {name}",
+    }
+
+
+def _header(name: str, about: str) -> Schema:
+    return {"name": name, "in": "header", "schema": TEXT, "description": about}
+
+
+_CONDITIONS = [
+    _header("If-Match", "only if its ETag is one of these"),
+    _header("If-None-Match", "* : only if it does not exist"),
+]
+
+
+def _body(schema: str) -> Item:
+    return {"required": True, "content": {"application/json": {"schema": ref(schema)}}}
+
+
+def _operation(kind: str, name: str, summary: str, responses: Item, **more: Any) -> Item:
+    return {"tags": [kind], "operationId": name, "summary": summary, "responses": responses, **more}
+
+
+def _v2_paths() -> Item:
+    found: Item = {}
+    for plural, kind in kinds.V2.items():
+        found[f"/api/v2/{plural}"] = _collection(plural, kind)
+        found[f"/api/v2/{plural}/{{key}}"] = _object(plural, kind)
+        found[f"/api/v2/inspect/{plural}/{{key}}"] = _inspection(plural, kind)
+    return found
+
+
+def _collection(plural: str, kind: Kind) -> Item:
+    name = named(kind)
+    filters = [_query(field.name, f"only with this {field.name}") for field in kind.fields_of("v2")]
+    made = {"201": _json(ref(name), "created")} | _problems(400, 409, 413, 422, 503)
+    listed = {"200": _json(ref(f"{name}List"), "by key")} | _problems(*LIST_ANSWERS)
+    return {
+        "get": _operation(plural, f"list{name}", f"List {plural}", listed, parameters=filters),
+        "post": _operation(
+            plural, f"post{name}", f"Create a {kind.type}", made, requestBody=_body(f"{name}Post")
+        ),
+    }
+
+
+def _object(plural: str, kind: Kind) -> Item:
+    name = named(kind)
+    one = {"200": _json(ref(name))}
+    wrong = _problems(*WRITE_ANSWERS)
+    put = one | {"201": _json(ref(name), "created")} | wrong
+
+    def write(verb: str, summary: str, responses: Item, **more: Any) -> Item:
+        return _operation(
+            plural, f"{verb}{name}", summary, responses, parameters=_CONDITIONS, **more
+        )
+
+    return {
+        "parameters": [KEY | {"description": ":".join(kind.key)}],
+        "get": _operation(plural, f"get{name}", f"Read a {kind.type}", one | _problems(404, 503)),
+        "put": write(
+            "put", f"Create or replace a {kind.type}", put, requestBody=_body(f"{name}Put")
+        ),
+        "patch": write(
+            *("patch", "Change what is given (RFC 7396; null removes)", one | wrong),
+            requestBody=_body(f"{name}Patch"),
+        ),
+        "delete": write(
+            "delete", f"Remove a {kind.type}", {"204": {"description": "gone"}} | wrong
+        ),
+    }
+
+
+def _inspection(plural: str, kind: Kind) -> Item:
+    schema: Schema = {
+        "type": "object",
+        "properties": {"Config": {"type": "object"}, "Oper": {"type": "object"}},
+        "required": ["Config"],
+    }
+    responses = {"200": _json(schema, "as configured, with links, and its state")}
+    get = _operation(
+        plural, f"inspect{named(kind)}", f"Inspect a {kind.type}", responses | _problems(404, 503)
+    )
+    return {"parameters": [KEY], "get": get}
+
+
+def _reading_paths() -> Item:
+    found: Item = {}
+    for plural, (_, filters) in READINGS.items():
+        responses = {"200": _json(ref(plural.capitalize()))} | _problems(*LIST_ANSWERS)
+        get = _operation(plural, f"list{plural.capitalize()}", f"List {plural}", responses)
+        found[f"/api/v2/{plural}"] = {"get": get | {"parameters": [_query(f) for f in filters]}}
+    get = _operation(
+        *("endpoints", "inspectEndpoint", "Find an endpoint by a part of its id or name"),
+        {"200": _json({"type": "object"})} | _problems(404, 503),
+    )
+    found["/api/v2/inspect/endpoints/{key}"] = {"parameters": [KEY], "get": get}
+    return found
+
+
+def _v1_paths() -> Item:
+    text = {"text/plain": {"schema": TEXT}}
+    refused = {"500": {"description": "refused, and why", "content": text}}
+    refused |= {"404": {"description": "no such URL", "content": text}}
+    found: Item = {}
+    for plural, kind in kinds.V1.items():
+        name = f"V1{named(kind)}"
+        one, body = {"200": _json(ref(name))} | refused, _body(name)
+
+        def get(verb: str, schema: Schema, name: str = name) -> Item:
+            answers = {"200": _json(schema)} | refused
+            return _operation("Contiv", f"{verb}{name}", f"{verb} {name}", answers)
+
+        found[f"/api/v1/{plural}/"] = {"get": get("list", {"type": "array", "items": ref(name)})}
+        found[f"/api/v1/{plural}/{{key}}/"] = {
+            "parameters": [KEY],
+            "get": get("get", ref(name)),
+            "post": _operation("Contiv", f"post{name}", "Create or update", one, requestBody=body),
+            "put": _operation("Contiv", f"put{name}", "Create or update", one, requestBody=body),
+            "delete": get("delete", TEXT),
+        }
+        found[f"/api/v1/inspect/{plural}/{{key}}/"] = {
+            "parameters": [KEY],
+            "get": get("inspect", {"type": "object"}),
+        }
+    return found
+
+
+def _status_paths() -> Item:
+    about = {
+        "/version": "Which software this is",
+        "/info": "Who leads, who is there",
+        "/services": "Service load balancers and their providers",
+        "/healthz": "Alive",
+        "/readyz": "Ready to serve; also says whether the store answers",
+        "/api/openapi.json": "This document",
+    }
+    found: Item = {}
+    for path, summary in about.items():
+        name = path.strip("/").replace("/", "_").partition(".")[0]
+        responses = {"200": _json({"type": "object"})}
+        if path == "/readyz":
+            responses["503"] = _json({"type": "object"}, "not yet")
+        found[path] = {"get": _operation("status", name, summary, responses)}
+    metrics = {"description": "Prometheus text", "content": {"text/plain": {"schema": TEXT}}}
+    found["/metrics"] = {"get": _operation("status", "metrics", "Metrics", {"200": metrics})}
+    return found
