@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
@@ -20,8 +21,11 @@ def span_of(network: Fields, family: Family) -> Span | None:
     Raises ValueError for what is no subnet.
     """
     text = str(network.get(FIELDS[family]) or "")
-    if not text:
-        return None
+    return _span(text, family) if text else None
+
+
+@lru_cache(maxsize=1024)  # a new network's is asked for several times
+def _span(text: str, family: Family) -> Span:
     if family == 6:
         prefix = IPv6Network(text, strict=False)
         return int(prefix.network_address), int(prefix.broadcast_address)
