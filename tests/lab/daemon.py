@@ -36,7 +36,7 @@ def command(words: Sequence[str], what: str, timeout: float = 10.0) -> str:
             f"{what}: {words[0]} is not installed", "install frr, bird2 and gobgpd"
         ) from None
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()
+        said = f"{done.stderr.strip()} {done.stdout.strip()}".strip()  # vtysh complains on both
         raise UnavailableError(f"{what}: {' '.join(words)!r} failed: {said}")
     return done.stdout
 

@@ -1,5 +1,6 @@
 """A whole fabric on one machine: brought up, used, broken on purpose, taken down."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -19,7 +20,7 @@ from netfabric.lab.intent import intent
 from netfabric.lab.machines import Controller, Machine
 from netfabric.lab.namespace import Namespace
 from netfabric.lab.plan import NETWORK, TENANT, Node, Plan, namespace_prefix, plan
-from netfabric.lab.process import Process
+from netfabric.lab.process import Process, gone
 from netfabric.lab.settings import Settings
 from netfabric.lab.switch import Switch, SwitchPeer, SwitchSettings, make_switch
 
@@ -299,22 +300,36 @@ class Lab:
         places = (self.files.run / node, self.files.state / node, frr)
         return sorted(path for place in places if place.exists() for path in place.rglob("*.log"))
 
-    def kill(self, node: str, process: str, number: int = signal.SIGKILL) -> None:
-        """Send a signal (by default the one that nothing can catch) and wait until the process is gone."""
-        self._process(node, process).stop(number)
+    def kill(self, node: str, process: str = "", number: int = signal.SIGKILL) -> None:
+        """Send a signal (by default the one that nothing can catch) and wait until the process is gone.
 
-    def restart(self, node: str, process: str) -> None:
-        """Start a process of a node again, and wait until it serves."""
-        if node in self.machines and process == "netplugin":
-            machine = self.machines[node]
-            machine.start()
-            self._wait("the agent does not serve CNI", machine.answers, machine.netplugin)
+        A switch is killed as a whole, `process` is not looked at.
+        """
+        if node not in self.switches:
+            self._process(node, process).stop(number)
+            return
+        pids = self.switches[node].pids()
+        for pid in pids:
+            os.kill(pid, number)
+        if not gone(pids, PATIENCE):
+            raise LabError(node, f"processes {pids} do not end")
+
+    def restart(self, node: str, process: str = "") -> None:
+        """Start a process of a node again, and wait until it serves. A switch starts as a whole."""
+        if node in self.switches:
+            self.switches[node].stop()
+            self.switches[node].start()
         elif node == "netmaster":
             self.controller.restart(process)
             if process == "netmaster":
                 self._wait_for_netmaster()
-        else:
-            raise NotFoundError(f"{node}: {process} cannot be started here", "its parent does it")
+        elif process == "netplugin":
+            machine = self.machine(node)
+            machine.start()
+            self._wait("the agent does not serve CNI", machine.answers, machine.netplugin)
+        else:  # ExaBGP: the agent brings it back
+            known = self._process(node, process)
+            self._wait("the agent does not start ExaBGP", lambda: bool(known.pid()), known)
 
     def _process(self, node: str, name: str) -> Process:
         machine = self.controller if node == "netmaster" else self.machine(node)

@@ -1,6 +1,7 @@
 """The command line `netlab`: a whole fabric in network namespaces on this machine."""
 
 import os
+import signal
 import sys
 from ipaddress import ip_address
 from typing import Any, get_args
@@ -147,6 +148,7 @@ def _around(lab: Lab) -> Table:
         (f"switch{option} {tor.name} {ask}", "the switch's own command line"),
         (f"netctl{option} route ls", "the operator's command line"),
         (f"logs{option} host1", "what a node's processes say"),
+        (f"kill{option} host1 netplugin", "and restart: containers do not notice"),
         (f"down{option}", "remove all of it"),
     ):
         table.add_row(f"  netlab {words}", what)
@@ -276,6 +278,28 @@ def logs(name: str, node: str, lines: int, follow: bool) -> None:
         raise LabError(node, "has no logs")
     command = ["tail", "-v", "-n", str(lines), *(["-F"] if follow else []), *map(str, found)]
     os.execvp(command[0], command)
+
+
+@netlab.command()
+@name_option
+@click.argument("node")
+@click.argument("process", default="")
+def kill(name: str, node: str, process: str) -> None:
+    """Kill a PROCESS of NODE with -9: netplugin or exabgp, netmaster or etcd; a switch as a whole."""
+    Lab.existing(name).kill(node, process)
+    console.print(f"{node}: {process or 'the switch'} is dead; netlab restart brings it back")
+
+
+@netlab.command()
+@name_option
+@click.argument("node")
+@click.argument("process", default="")
+def restart(name: str, node: str, process: str) -> None:
+    """Start a PROCESS of NODE again: netplugin, netmaster or etcd; a switch as a whole."""
+    lab = Lab.existing(name)
+    lab.kill(node, process, signal.SIGTERM)
+    lab.restart(node, process)
+    console.print(f"{node}: {process or 'the switch'} runs")
 
 
 @netlab.command()

@@ -207,6 +207,14 @@ def test_commands_on_a_lab_that_is_up() -> None:
         assert "10.1.0.77" in netlab("switch", "--name", name, "tor2a", "show", "route").stdout
         assert "netplugin.log" in netlab("logs", "--name", name, "host1").stdout
 
+        assert netlab("kill", "--name", name, "host1", "netplugin").returncode == 0
+        dead = netlab("attach", "--name", name, "host1", "late")
+        assert dead.returncode == 1 and "no agent listens" in dead.stderr
+        assert f"nfl-{name}-host1-late" not in namespaces(name)
+        assert netlab("ping", "--name", name).returncode == 0
+        back = netlab("restart", "--name", name, "host1", "netplugin")
+        assert back.returncode == 0, back.stderr
+
         assert netlab("detach", "--name", name, "host1", "web").returncode == 0
         gone = netlab("ping", "--name", name, "host2/c1", "10.1.0.77", timeout=30)
         assert gone.returncode == 1
