@@ -204,7 +204,7 @@ class HostSettings:
     address: str = ""
     cool_down: float = 30.0
     """Seconds before a released address is given out again."""
-    drain: float = 0.1
+    drain: float = 0.3
     """Seconds between a withdrawal leaving and the datapath going, for the fabric to converge."""
     advertise_timeout: float = 2.0
     """Seconds ADD (`ready: fabric`) and DEL wait for an UPDATE to leave, at most."""
