@@ -10,13 +10,13 @@ from rich.text import Text
 
 from netfabric.fabric.prefix import Address, Prefix, host_prefix
 from netfabric.lab.container import Container
-from netfabric.lab.lab import Lab
+from netfabric.lab.lab import LARGEST_FULL, Lab
 from netfabric.lab.measure import Reach
 from netfabric.lab.probe import Matrix, Pair
 
 LARGEST_MATRIX = 16
 """Containers; more do not fit on a screen, and only what fails is listed."""
-_MOST_PREFIXES = 12
+_MOST_PREFIXES, _MOST_CONTAINERS = 12, 40
 _UP, _DOWN = Text("up", "green"), Text("down", "bold red")
 
 
@@ -90,12 +90,14 @@ def _told(item: Mapping[str, Any]) -> str:
     return " ".join(str(item[key]) for key in ("state", "reason") if item.get(key))
 
 
-def attached(containers: Iterable[Container]) -> Table:
-    """Return the containers with their addresses."""
+def attached(containers: Sequence[Container]) -> Table:
+    """Return the containers with their addresses, of very many the first ones."""
     table = _table("Containers", "container", "network", "IPv4", "IPv6", "ADD took")
-    for container in containers:
+    for container in containers[:_MOST_CONTAINERS]:
         v4, v6 = (_address(container.addresses, family) for family in (4, 6))
         table.add_row(container.title, container.network, v4, v6, _ms(container.took))
+    if len(containers) > _MOST_CONTAINERS:
+        table.add_row(f"and {len(containers) - _MOST_CONTAINERS} more")
     return table
 
 
@@ -140,6 +142,8 @@ def pings(containers: Sequence[Container], matrix: Matrix) -> RenderableType:
     if len(containers) <= LARGEST_MATRIX:
         parts.append(_cross(containers, matrix))
     parts += [_summary(matrix, family) for family in (4, 6)]
+    if len(containers) > LARGEST_FULL:
+        parts.append(Text(f"  ({len(containers)} containers: each pings one of every host)", "dim"))
     lost = [pair for pair, trip in matrix.items() if trip is None]
     if len(containers) > LARGEST_MATRIX:
         parts += [Text(f"  no answer: {_words(pair)}", "red") for pair in lost[:20]]

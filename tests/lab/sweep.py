@@ -39,8 +39,7 @@ def sweep(lab: str) -> Swept:
     with files.locked():
         names = namespaces(lab)
         processes = _end_all(files, names)
-        for name in names:
-            subprocess.run(["ip", "netns", "delete", name], check=True)
+        _delete(names)
         directories = [
             *(d for d in (files.run, files.state) if d.exists()),
             *_foreign(names),
@@ -49,6 +48,16 @@ def sweep(lab: str) -> Swept:
             shutil.rmtree(directory, ignore_errors=True)
         files.forget_lock()
     return Swept(processes, len(names), len(directories))
+
+
+def _delete(names: Collection[str]) -> None:
+    text = "".join(f"netns delete {name}\n" for name in names)
+    done = subprocess.run(
+        ["ip", "-force", "-batch", "-"], input=text, capture_output=True, text=True, check=False
+    )
+    left = [name for name in names if (NETNS_DIR / name).exists()]
+    if left:
+        raise LabError(left[0], f"the namespace does not go: {' '.join(done.stderr.split())}")
 
 
 def namespaces(lab: str) -> list[str]:
