@@ -151,6 +151,8 @@ class SpeakerMachine:
         self.detached(now)
         self.trouble = ""
         self._reloads = 0
+        for session in self.sessions.values():
+            session.witnessed = False
         self.phase = Phase.ASKING
         self._heard = False
         self._skipped = 0
@@ -209,7 +211,8 @@ class SpeakerMachine:
 
     def _is_up(self, session: Session, now: float) -> None:
         if session.state == "up":
-            session.begin_refresh(session.peer.carried, now)
+            if not session.witnessed:
+                session.begin_refresh(session.peer.carried, now)
         else:
             self.events += session.came_up(self.replayed, now)
 
@@ -275,6 +278,7 @@ class SpeakerMachine:
                 session.state = "connected"
             case events.State(_, "up", _):
                 self.events += session.came_up(self.replayed, now)
+                session.witnessed = True
             case events.State(_, "down", reason):
                 self.events += session.went_down(reason, now)
             case _:
