@@ -166,6 +166,10 @@ def _check_bounds(field: Field, value: int) -> None:
 
 
 def _check_text(field: Field, value: str, dialect: Dialect) -> None:
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        raise InvalidError(
+            f"{field.name} string invalid format", "half a surrogate pair is no text"
+        )
     if field.max_length and len(value.encode()) > field.max_length:
         raise InvalidError(
             f"{field.name} string too long", f"{field.max_length} bytes are the most"

@@ -10,6 +10,7 @@ from netfabric.api.rest import v1, v2
 from netfabric.api.rest.metrics import Metrics
 from netfabric.api.rest.problem import problem
 from netfabric.api.rest.status import Status
+from netfabric.api.rest.watch import Watches
 from netfabric.api.rest.writer import Writer
 from netfabric.api.standing import Standing
 from netfabric.fabric.errors import FabricError, UnavailableError
@@ -27,9 +28,11 @@ log = structlog.get_logger()
 def make_app(writer: Writer, standing: Standing) -> web.Application:
     """Return the application that serves what `writer` sees and writes."""
     metrics = Metrics(writer.view)
+    watches = Watches(writer.view, writer.follow)
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_Border(writer, metrics).pass_on])
+    app.on_shutdown.append(watches.end)
     app.router.add_route("*", f"/api/v1/{ANYTHING}", v1.V1(writer).handle)
-    app.router.add_route("*", f"/api/v2/{ANYTHING}", v2.V2(writer).handle)
+    app.router.add_route("*", f"/api/v2/{ANYTHING}", v2.V2(writer, watches).handle)
     Status(writer, standing, metrics).add_to(app.router)
     app.router.add_route("*", f"/{ANYTHING}", _unknown)
     return app

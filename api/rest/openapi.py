@@ -59,6 +59,25 @@ _CONDITIONS = [
 ]
 
 
+_PAGING = [
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 10_000}}
+    | {"description": "a page of so many items, by key"},
+    _query("after", "the page after this key: the `next` of the page before"),
+]
+_WATCH: Schema = {
+    "name": "watch",
+    "in": "query",
+    "schema": {"enum": ["0", "1", "false", "true"]},
+} | {
+    "description": "1: server-sent events; put for each object, listed, then put and delete as they happen"
+}
+_DRY: Schema = {
+    "name": "dryRun",
+    "in": "query",
+    "schema": {"enum": ["0", "1", "false", "true"]},
+} | {"description": "1: answer what would change, and change nothing"}
+
+
 def _body(schema: str) -> Item:
     return {"required": True, "content": {"application/json": {"schema": ref(schema)}}}
 
@@ -78,13 +97,24 @@ def _v2_paths() -> Item:
 
 def _collection(plural: str, kind: Kind) -> Item:
     name = named(kind)
-    filters = [_query(field.name, f"only with this {field.name}") for field in kind.fields_of("v2")]
-    made = {"201": _json(ref(name), "created")} | _problems(400, 409, 413, 422, 503)
-    listed = {"200": _json(ref(f"{name}List"), "by key")} | _problems(*LIST_ANSWERS)
+    filters = [
+        _query(field.name, f"only with this {field.name}")
+        for field in kind.fields_of("v2")
+        if not field.secret
+    ]
+    made = {"201": _json(ref(name), "created"), "200": _json(ref("Plan"), "dry run")}
+    wrong = _problems(400, 409, 413, 422, 503)
+    found = {"200": _json(ref(f"{name}List"), "by key")} | _problems(*LIST_ANSWERS)
+    found["200"]["content"]["text/event-stream"] = {"schema": TEXT}
     return {
-        "get": _operation(plural, f"list{name}", f"List {plural}", listed, parameters=filters),
+        "get": _operation(
+            *(plural, f"list{name}", f"List {plural}", found),
+            parameters=[*filters, *_PAGING, _WATCH],
+        ),
         "post": _operation(
-            plural, f"post{name}", f"Create a {kind.type}", made, requestBody=_body(f"{name}Post")
+            *(plural, f"post{name}", f"Create a {kind.type}", made | wrong),
+            parameters=[_DRY],
+            requestBody=_body(f"{name}Post"),
         ),
     }
 
@@ -93,26 +123,29 @@ def _object(plural: str, kind: Kind) -> Item:
     name = named(kind)
     one = {"200": _json(ref(name))}
     wrong = _problems(*WRITE_ANSWERS)
-    put = one | {"201": _json(ref(name), "created")} | wrong
+    changed = {"200": _json({"anyOf": [ref(name), ref("Plan")]}, "changed, or a dry run")} | wrong
+    made = {"201": _json(ref(name), "created")}
+    gone = {"204": {"description": "gone"}, "200": _json(ref("Plan"), "dry run")} | wrong
 
     def write(verb: str, summary: str, responses: Item, **more: Any) -> Item:
         return _operation(
-            plural, f"{verb}{name}", summary, responses, parameters=_CONDITIONS, **more
+            plural, f"{verb}{name}", summary, responses, parameters=[*_CONDITIONS, _DRY], **more
         )
 
     return {
         "parameters": [KEY | {"description": ":".join(kind.key)}],
         "get": _operation(plural, f"get{name}", f"Read a {kind.type}", one | _problems(404, 503)),
         "put": write(
-            "put", f"Create or replace a {kind.type}", put, requestBody=_body(f"{name}Put")
+            "put",
+            f"Create or replace a {kind.type}",
+            changed | made,
+            requestBody=_body(f"{name}Put"),
         ),
         "patch": write(
-            *("patch", "Change what is given (RFC 7396; null removes)", one | wrong),
+            *("patch", "Change what is given (RFC 7396; null removes)", changed),
             requestBody=_body(f"{name}Patch"),
         ),
-        "delete": write(
-            "delete", f"Remove a {kind.type}", {"204": {"description": "gone"}} | wrong
-        ),
+        "delete": write("delete", f"Remove a {kind.type}", gone),
     }
 
 
@@ -134,7 +167,9 @@ def _reading_paths() -> Item:
     for plural, (_, filters) in READINGS.items():
         responses = {"200": _json(ref(plural.capitalize()))} | _problems(*LIST_ANSWERS)
         get = _operation(plural, f"list{plural.capitalize()}", f"List {plural}", responses)
-        found[f"/api/v2/{plural}"] = {"get": get | {"parameters": [_query(f) for f in filters]}}
+        found[f"/api/v2/{plural}"] = {
+            "get": get | {"parameters": [*map(_query, filters), *_PAGING]}
+        }
     get = _operation(
         *("endpoints", "inspectEndpoint", "Find an endpoint by a part of its id or name"),
         {"200": _json({"type": "object"})} | _problems(404, 503),

@@ -101,7 +101,7 @@ def _or_null(schema: Schema) -> Schema:
 def listing(item: Schema) -> Schema:
     """Return the schema of a list."""
     items = {"type": "array", "items": item}
-    return _object({"items": items, "revision": NUMBER}, ["items", "revision"])
+    return _object({"items": items, "revision": NUMBER, "next": TEXT}, ["items", "revision"])
 
 
 def v1_schema(kind: Kind) -> Schema:
@@ -182,10 +182,30 @@ PROBLEM = _object(
     ["type", "title", "status", "detail"],
 ) | {"description": "RFC 9457 problem details"}
 
+PLAN = _object(
+    {
+        "dryRun": {"const": True},
+        "changes": {
+            "type": "array",
+            "items": _object(
+                {
+                    "change": {"enum": ["create", "update", "delete", "allocate", "release"]},
+                    "type": TEXT,
+                    "key": TEXT,
+                    "before": {"type": "object"},
+                    "after": {"type": "object"},
+                },
+                ["change", "key"],
+            ),
+        },
+    },
+    ["dryRun", "changes"],
+)
+
 
 def all_schemas() -> dict[str, Schema]:
     """Return every schema by name."""
-    found: dict[str, Schema] = {"Problem": PROBLEM}
+    found: dict[str, Schema] = {"Problem": PROBLEM, "Plan": PLAN}
     for kind in kinds.V2.values():
         found |= kind_schemas(kind)
     for kind in kinds.V1.values():

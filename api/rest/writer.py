@@ -16,7 +16,7 @@ from netfabric.api.rest.writer_batch import GUARD, Batch
 from netfabric.api.store.base import Put, Store
 from netfabric.fabric.errors import FabricError, StaleError, UnavailableError
 from netfabric.fabric.trial import Trial
-from netfabric.fabric.view import View
+from netfabric.fabric.view import View, ViewChange
 from netfabric.fabric.world import World, Write, world_of
 
 ATTEMPTS = 50
@@ -37,6 +37,10 @@ class Mirrored(Protocol):
     @property
     def view(self) -> View:
         """Return the view as it is."""
+        ...
+
+    def follow(self, listener: Callable[[ViewChange], None]) -> None:
+        """Call `listener` with every change from now on."""
         ...
 
     async def reached(self, revision: int) -> None:
@@ -92,6 +96,10 @@ class Writer:
     def view(self) -> View:
         """Return the view as this netmaster sees it."""
         return self._mirror.view
+
+    def follow(self, listener: Callable[[ViewChange], None]) -> None:
+        """Call `listener` with every change of the view from now on; it must neither block nor raise."""
+        self._mirror.follow(listener)
 
     @property
     def listed(self) -> bool:

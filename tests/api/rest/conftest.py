@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from io import IOBase
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientResponse, ClientSession
 from yarl import URL
 
 from netfabric.api.bootstrap import bootstrap
@@ -54,6 +55,10 @@ class Api:
         url = URL(self.base + path, encoded="%" in path)
         async with self._session.request(method, url, data=data, headers=named) as reply:
             return Answer(reply.status, await reply.text(), reply.headers.copy())
+
+    def open(self, path: str) -> AbstractAsyncContextManager[ClientResponse]:
+        """Begin a GET whose answer goes on."""
+        return self._session.get(self.base + path)
 
     async def get(self, path: str) -> Any:
         answer = await self.call("GET", path)
