@@ -1,7 +1,8 @@
 """One peer: what ExaBGP was told to announce to it, what it announced, and how its session fares."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Literal, TypeAlias
 
 from netfabric.bgp import commands, events, reasons
@@ -14,11 +15,11 @@ from netfabric.fabric.events import (
     PeerUp,
 )
 from netfabric.fabric.peer import Asn, Peer
-from netfabric.fabric.prefix import Family, Prefix, family_of
+from netfabric.fabric.prefix import Address, Family, Prefix, family_of
 from netfabric.fabric.route import Announcement
 
-ECHO_TIMEOUT = 2.0
-"""Seconds after which an UPDATE that was not echoed no longer holds its prefix up."""
+ECHO_TIMEOUT = 4.0
+"""Seconds after ExaBGP's answer after which an UPDATE that it did not echo no longer holds its prefix up."""
 DOUBT_TIMEOUT = 0.3
 """The same where ExaBGP may have had the route already, and then sends and echoes nothing."""
 REFRESH_TIMEOUT = 3.0
@@ -33,6 +34,12 @@ UNKNOWN = "?"
 """In place of an attribute text: ExaBGP has the route, of an agent before us."""
 
 State: TypeAlias = Literal["down", "connected", "up"]
+Ends: TypeAlias = tuple[str, Address, Address | None, Asn, Asn]
+
+
+def ends_of(peer: Peer, asn: Asn) -> Ends:
+    """Return what makes a session another one for ExaBGP: it then starts from nothing."""
+    return peer.key, peer.address, peer.local_address, peer.asn, asn
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,8 @@ class Flight:
     """An UPDATE that ExaBGP has not echoed yet, and when that no longer matters."""
 
     announcing: bool
-    until: float
+    until: float = inf
+    patience: float = ECHO_TIMEOUT
 
 
 @dataclass(slots=True)
@@ -58,8 +66,6 @@ class Session:
     peer: Peer
     asn: Asn
     state: State = "down"
-    witnessed: bool = False
-    """We saw it come up: all that the peer has sent since is known, and marked stale it would be lost."""
     told: dict[Prefix, str] = field(default_factory=dict)
     """What ExaBGP holds for this peer, with the text it was given."""
     dirty: dict[Prefix, None] = field(default_factory=dict)
@@ -82,6 +88,11 @@ class Session:
     def key(self) -> str:
         """Return the peer's key."""
         return self.peer.key
+
+    @property
+    def ends(self) -> Ends:
+        """Return what makes it this session."""
+        return ends_of(self.peer, self.asn)
 
     # what to announce
 
@@ -116,7 +127,7 @@ class Session:
         """
         return self.state == "up" or (self.state == "connected" and not change.announcing)
 
-    def note(self, prefixes: Iterable[Prefix], change: Change, now: float) -> None:
+    def note(self, prefixes: Iterable[Prefix], change: Change) -> None:
         """A change was said."""
         for prefix in prefixes:
             doubt = change.announcing and self.told.get(prefix) == UNKNOWN
@@ -125,8 +136,14 @@ class Session:
             else:
                 self.told.pop(prefix, None)
             if self.state == "up":
-                until = now + (DOUBT_TIMEOUT if doubt else ECHO_TIMEOUT)
-                self.in_flight[prefix] = Flight(change.announcing, until)
+                patience = DOUBT_TIMEOUT if doubt else ECHO_TIMEOUT
+                self.in_flight[prefix] = Flight(change.announcing, inf, patience)
+
+    def taken(self, prefixes: Iterable[Prefix], now: float) -> None:
+        """ExaBGP has put a change into its RIB: it leaves with the next flush."""
+        for prefix in prefixes:
+            if flight := self.in_flight.get(prefix):
+                self.in_flight[prefix] = replace(flight, until=now + flight.patience)
 
     def refused(self, prefixes: Iterable[Prefix], now: float) -> None:
         """ExaBGP did not take a change: it does not know the peer (yet)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from netfabric.bgp import commands, events, reasons
-from netfabric.bgp.session import EOR_TIMEOUT, Change, Session
+from netfabric.bgp.session import EOR_TIMEOUT, Change, Ends, Session, ends_of
 from netfabric.fabric.events import Event
 from netfabric.fabric.peer import Asn, Peer
 from netfabric.fabric.prefix import Address, Prefix
@@ -73,35 +73,51 @@ class SpeakerMachine:
         self._reloads = 0
         self._again_at: float | None = None
         self._heard = False
+        self._said = 0
+        """Commands since the first question."""
         self._skipped = 0
+        """Answers to come that are to nothing we wait for."""
+        self._endings: list[tuple[Peer, int]] = []
         self._marks: set[str] = set()
         self._out: dict[Address, set[Prefix]] = {}
-        self._by_address: dict[Address, str] = {}
+        self._leaving: dict[Ends, Session] = {}
+        self._by_address: dict[Address, Session] = {}
 
     # from above
 
     def configure(self, asn: Asn, peers: Iterable[Peer], mark: str, now: float) -> None:
         """Run sessions with exactly these peers; `mark` is in the description of each in ExaBGP's file."""
-        given = {peer.key: peer for peer in peers}
-        for key in self.sessions.keys() - given.keys():
-            del self.sessions[key]
-        for key, peer in given.items():
-            session = self.sessions.get(key)
-            if session is None or _ends(session) != (
-                peer.address,
-                peer.local_address,
-                peer.asn,
-                asn,
-            ):
-                session = self.sessions[key] = Session(peer, asn, quiet_since=now)
+        before = self.sessions
+        self.sessions = {}
+        for peer in peers:
+            session = before.pop(peer.key, None)
+            if session is None or session.ends != ends_of(peer, asn):
+                if session is not None:
+                    before[peer.key] = session
+                session = self._begin(peer, asn, now)
             session.peer = peer
             session.touch((*self.wanted, *session.told))
-        self._by_address = {s.peer.address: key for key, s in self.sessions.items()}
+            self.sessions[peer.key] = session
+        # ExaBGP runs these until it has reloaded
+        self._leaving.update((session.ends, session) for session in before.values())
+        self._by_address = {
+            session.peer.address: session
+            for session in (*self._leaving.values(), *self.sessions.values())
+        }
         self._mark = mark
         self._reloads = 0
         if self.phase is Phase.TALKING and mark != self._confirmed:
             self.phase = Phase.SETTLING
         self.pump(now)
+
+    def _begin(self, peer: Peer, asn: Asn, now: float) -> Session:
+        """Return a new session, or the one that ExaBGP was to end but was not told so yet."""
+        session = self._leaving.pop(ends_of(peer, asn), None)
+        if session is None:
+            return Session(peer, asn, quiet_since=now)
+        if session.state == "up":
+            self.events += session.came_up(self.replayed, now)
+        return session
 
     def announce(self, routes: Iterable[Announcement], now: float) -> None:
         """Offer routes to every peer that carries their family."""
@@ -137,12 +153,12 @@ class SpeakerMachine:
         session = self.sessions.get(peer)
         if session is None:
             return
-        if self.phase is Phase.TALKING:
-            self._say(Command(commands.tear_down(session.peer, subcode)))
+        self._endings.append((session.peer, subcode))
         if subcode == MAXIMUM_PREFIXES:
             # ExaBGP would connect again at once
             self.resting[peer] = now + REST
             self.events += session.void(reasons.over_limit(session.peer, REST), now)
+        self.pump(now)
 
     # the pipes and the process
 
@@ -151,27 +167,30 @@ class SpeakerMachine:
         self.detached(now)
         self.trouble = ""
         self._reloads = 0
-        for session in self.sessions.values():
-            session.witnessed = False
         self.phase = Phase.ASKING
         self._heard = False
-        self._skipped = 0
+        self._skipped = self._said = 0
         self.lines += ["", commands.WHO_IS_UP]  # the empty line ends half a command
 
     def detached(self, now: float) -> None:
         """The pipes closed; sessions go on as long as ExaBGP does."""
         self.phase = Phase.AWAY
+        self._drop_outstanding(now)
+        self.lines.clear()
+        self._endings.clear()
+        self._again_at = None
+
+    def _drop_outstanding(self, now: float) -> None:
         for command in self.outstanding:
             if session := self.sessions.get(command.session):
                 session.refused(command.prefixes, now)
         self.outstanding.clear()
-        self.lines.clear()
-        self._again_at = None
 
     def lost(self, reason: str, now: float) -> None:
         """ExaBGP ended."""
         self.detached(now)
         self.stuck = False
+        self._leaving.clear()
         for session in self.sessions.values():
             self.events += session.lost(reason, now)
 
@@ -198,10 +217,15 @@ class SpeakerMachine:
     # finding out where ExaBGP stands
 
     def _who_is_up(self, up: Mapping[Address, bool], now: float) -> None:
-        if self.phase is not Phase.ASKING:
-            # Answers to an earlier agent's commands may still have come. One of them was such a list,
-            # too, and taken for ours; now ours comes, and its end is no answer to what we asked since.
-            self._skipped += 1
+        if self.phase is Phase.AWAY:
+            return
+        if self._heard:
+            # What came until now were answers to an earlier agent, who asked for the same list. Now
+            # ours comes; after it the answers to everything that we said too early.
+            self.phase = Phase.ASKING
+            self._again_at = None
+            self._skipped = 1 + self._said
+            self._drop_outstanding(now)
         self._heard = True
         for session in self.sessions.values():
             if up.get(session.peer.address):
@@ -211,46 +235,48 @@ class SpeakerMachine:
 
     def _is_up(self, session: Session, now: float) -> None:
         if session.state == "up":
-            if not session.witnessed:
-                session.begin_refresh(session.peer.carried, now)
+            session.begin_refresh(session.peer.carried, now)
         else:
             self.events += session.came_up(self.replayed, now)
 
     def _answered(self, ok: bool, now: float) -> None:
         if self._skipped:
             self._skipped -= 1
+            if not self._skipped:
+                self._check()
             return
         match self.phase:
             case Phase.ASKING if ok and self._heard:
                 self._check()
-            case Phase.CHECKING:
+            case Phase.CHECKING if ok:
                 self._checked()
-            case Phase.RELOADING:
+            case Phase.RELOADING if ok:
                 self._again_at = now + (RELOAD_PAUSE if self._reloads > 1 else 0)
-            case Phase.READING:
+            case Phase.READING if ok:
                 self._start_talking(now)
             case Phase.TALKING | Phase.SETTLING if self.outstanding:
                 command = self.outstanding.popleft()
-                if not ok and (session := self.sessions.get(command.session)):
-                    session.refused(command.prefixes, now)
+                if session := self.sessions.get(command.session):
+                    (session.taken if ok else session.refused)(command.prefixes, now)
 
     def _check(self) -> None:
         self.phase = Phase.CHECKING
         self._marks.clear()
         self._again_at = None
-        self.lines.append(commands.WHAT_IS_CONFIGURED)
+        self._write(commands.WHAT_IS_CONFIGURED)
 
     def _checked(self) -> None:
         if self._marks == {self._mark}:
             self._confirmed = self._mark
+            self._leaving.clear()
             self.phase = Phase.READING
             self._out.clear()
-            self.lines.append(commands.WHAT_IS_OUT)
+            self._write(commands.WHAT_IS_OUT)
             return
         self.phase = Phase.RELOADING
         self._reloads += 1
         self.stuck = self._reloads > RELOADS
-        self.lines.append(commands.RELOAD)
+        self._write(commands.RELOAD)
 
     def _start_talking(self, now: float) -> None:
         self.phase = Phase.TALKING if self._mark == self._confirmed else Phase.SETTLING
@@ -269,22 +295,24 @@ class SpeakerMachine:
 
     def _of_peer(self, event: events.ExaEvent, now: float) -> None:
         address = getattr(event, "peer", None)
-        key = self._by_address.get(address) if address is not None else None
-        if key is None:
+        session = self._by_address.get(address) if address is not None else None
+        if session is None:
             return
-        session = self.sessions[key]
+        heard: Iterable[Event] = ()
         match event:
             case events.State(_, "connected", _):
                 session.state = "connected"
             case events.State(_, "up", _):
-                self.events += session.came_up(self.replayed, now)
-                session.witnessed = True
+                heard = session.came_up(self.replayed, now)
             case events.State(_, "down", reason):
-                self.events += session.went_down(reason, now)
-            case _:
-                self.events += session.hears(event, now)
-                if session.over_limit and key not in self.resting:
-                    self.tear_down(key, MAXIMUM_PREFIXES, now)
+                heard = session.went_down(reason, now)
+            case _ if session.state == "up":
+                heard = session.hears(event, now)
+        heard = list(heard)
+        if self.sessions.get(session.key) is session:
+            self.events += heard
+            if session.over_limit and session.key not in self.resting:
+                self.tear_down(session.key, MAXIMUM_PREFIXES, now)
 
     # what to say next
 
@@ -296,12 +324,21 @@ class SpeakerMachine:
             self._check()
         if self.phase is not Phase.TALKING:
             return
+        if self._endings:
+            self._end_sessions()
+            return
         for session in self.sessions.values():
             self._pump(session, now)
             if session.eor_is_due(now):
                 session.eor_due = 0.0
                 for family in session.peer.carried:
                     self._say(Command(commands.end_of_rib(session.peer, family)))
+
+    def _end_sessions(self) -> None:
+        """ExaBGP answers these at once, before what it was told earlier: so they go alone."""
+        if not self.outstanding:
+            peer, subcode = self._endings.pop(0)
+            self._say(Command(commands.tear_down(peer, subcode)))
 
     def _nothing_left(self) -> bool:
         return not self.outstanding and not any(s.in_flight for s in self.sessions.values())
@@ -314,7 +351,7 @@ class SpeakerMachine:
             say = commands.announce if change.announcing else commands.withdraw
             line = say(session.peer, change.text, prefixes)
             self._say(Command(line, session.key, prefixes, change))
-            session.note(prefixes, change, now)
+            session.note(prefixes, change)
 
     def _next(self, session: Session) -> tuple[Change | None, tuple[Prefix, ...]]:
         """Return one change, and as many dirty prefixes as need the same."""
@@ -342,8 +379,12 @@ class SpeakerMachine:
                 yield prefix, change
 
     def _say(self, command: Command) -> None:
-        self.lines.append(command.line)
+        self._write(command.line)
         self.outstanding.append(command)
+
+    def _write(self, line: str) -> None:
+        self.lines.append(line)
+        self._said += 1
 
     def tick(self, now: float) -> None:
         """Let nothing wait for ever."""
@@ -352,9 +393,3 @@ class SpeakerMachine:
         for key in [key for key, until in self.resting.items() if until <= now]:
             del self.resting[key]
         self.pump(now)
-
-
-def _ends(session: Session) -> tuple[Address, Address | None, Asn, Asn]:
-    """Return what makes a session another one for ExaBGP: it then starts from nothing."""
-    peer = session.peer
-    return peer.address, peer.local_address, peer.asn, session.asn
