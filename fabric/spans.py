@@ -1,6 +1,6 @@
 """Runs of IPv4 addresses, as Contiv prints them: `10.1.1.1-10.1.1.4, 10.1.1.254`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 
 Span = tuple[int, int]
@@ -43,3 +43,12 @@ def text_of(spans: Iterable[Span]) -> str:
         str(IPv4Address(low)) if low == high else f"{IPv4Address(low)}-{IPv4Address(high)}"
         for low, high in spans
     )
+
+
+def overlaps(spans: Iterable[tuple[Span, str]]) -> Iterator[tuple[str, str]]:
+    """Yield the owners of every two spans that have an address in common, the lower span's first."""
+    open_: list[tuple[int, str]] = []
+    for (low, high), owner in sorted(spans):
+        open_ = [(end, other) for end, other in open_ if end >= low]
+        yield from ((other, owner) for _, other in open_)
+        open_.append((high, owner))

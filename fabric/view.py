@@ -111,6 +111,8 @@ class View:
         self.learned: dict[str, tuple[LearnedRoute, ...]] = {}
         self.tags: dict[str, int] = {}
         """Allocated numbers by `kind/number`, with the revision."""
+        self.owners: dict[str, str] = {}
+        """Whom they were allocated to."""
         self.revisions: dict[str, int] = {}
         """Of every key that is there."""
         self.broken: dict[str, str] = {}
@@ -239,7 +241,10 @@ class View:
         elif kind == "loan":
             self._loan(name, value, change)
         else:
+            self.owners.pop(rest, None)
             self.allocate(rest, 0 if value is None else revision)
+            if value is not None:
+                self.owners[rest] = str(json.loads(value)["owner"])
 
     def _loan(self, name: str, value: bytes | None, change: ViewChange) -> None:
         change.loans.add(name)
