@@ -1,10 +1,12 @@
 """netctl's way to netmaster: JSON over HTTP, and what went wrong in words."""
 
+import http.client
 import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,11 @@ class Netmaster:
         """Create or replace an object."""
         return self.call("PUT", f"/api/v2/{plural}/{quote(key, safe=':')}", body)
 
+    def plan(self, plural: str, key: str, body: Mapping[str, Any]) -> list[Any]:
+        """Return what a `put` would change."""
+        path = f"/api/v2/{plural}/{quote(key, safe=':')}?dryRun=1"
+        return list(self.call("PUT", path, body)["changes"])
+
     def patch(self, plural: str, key: str, body: Mapping[str, Any]) -> Any:
         """Change only the fields given."""
         return self.call("PATCH", f"/api/v2/{plural}/{quote(key, safe=':')}", body)
@@ -69,31 +76,52 @@ class Netmaster:
         """Remove an object."""
         self.call("DELETE", f"/api/v2/{plural}/{quote(key, safe=':')}")
 
+    def watch(self, plural: str, **query: str) -> Iterator[tuple[str, Any]]:
+        """Yield a kind's events as (name, data) until the server ends; raise RefusedError or UnavailableError."""
+        asked = {"watch": "1"} | {name: value for name, value in query.items() if value}
+        with self._open("GET", f"/api/v2/{plural}?{urlencode(asked)}", None) as reply:
+            event = ""
+            for line in reply:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name == "event":
+                    event = value
+                elif name == "data":
+                    yield event, json.loads(value)
+
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Send one request; raise RefusedError or UnavailableError."""
+        with self._open(method, path, body) as reply:
+            return _decode(reply.read(), self.url)
+
+    @contextmanager
+    def _open(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> Iterator[http.client.HTTPResponse]:
         request = urllib.request.Request(self.url.rstrip("/") + path, method=method)
         request.add_header("Content-Type", "application/json")
         if self.token:
-            if not self.url.startswith("https:"):
-                raise InvalidError(
-                    f"{self.url}: the login token is only sent over https",
-                    "give --netmaster https://…, or remove ~/.netctl/config.json",
-                )
-            request.add_header("X-Auth-Token", self.token)
+            request.add_header("X-Auth-Token", self._token_over_tls())
         data = None if body is None else json.dumps(body).encode()
         try:
             with urllib.request.urlopen(
                 request, data, timeout=TIMEOUT, context=self._tls()
             ) as reply:
-                text = reply.read()
+                yield reply
         except urllib.error.HTTPError as error:
             raise refusal(error.code, error.read().decode(errors="replace")) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise UnavailableError(
                 f"netmaster {self.url}: {getattr(error, 'reason', error)}",
                 "check that it runs, and --netmaster (or the variable NETMASTER)",
             ) from None
-        return _decode(text, self.url)
+
+    def _token_over_tls(self) -> str:
+        if not self.url.startswith("https:"):
+            raise InvalidError(
+                f"{self.url}: the login token is only sent over https",
+                "give --netmaster https://…, or remove ~/.netctl/config.json",
+            )
+        return self.token
 
     def _tls(self) -> ssl.SSLContext | None:
         if not self.url.startswith("https:"):

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from netfabric.api.netctl import login, policy, routing, services, settings, tenancy
+from netfabric.api.netctl import login, policy, routing, services, settings, tenancy, whole
 from netfabric.api.netctl.client import Netmaster, read_token
 from netfabric.api.netctl.kind import Words
 from netfabric.fabric.errors import FabricError, InvalidError, UnavailableError
@@ -66,6 +66,10 @@ for _command in (
     services.external_contracts,
     services.aci_gw,
     login.login,
+    whole.apply,
+    whole.diff,
+    whole.export,
+    whole.watch,
 ):
     netctl.add_command(_command)
 

@@ -2,50 +2,16 @@
 
 import json
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from netfabric.api.netctl.main import run
-
 if TYPE_CHECKING:
     from tests.api.conftest import NetmasterProcess
-
-NETCTL = Path(sys.executable).with_name("netctl")
-
-
-class Said(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Netctl = Callable[..., Said]
-
-
-@pytest.fixture
-def netctl(
-    netmaster: "NetmasterProcess",
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> Netctl:
-    monkeypatch.setenv("NETMASTER", netmaster.url)
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-    def command(*words: str, status: int = 0) -> Said:
-        capsys.readouterr()
-        found = run(list(words))
-        said = Said(found, *capsys.readouterr())
-        assert found == status, said
-        return said
-
-    return command
+    from tests.api.netctl.conftest import Netctl
 
 
 def table(text: str) -> list[list[str]]:
@@ -57,14 +23,14 @@ def table(text: str) -> list[list[str]]:
     return [[row[a:b].strip() for a, b in cut] for row in rows]
 
 
-def test_version(netctl: Netctl) -> None:
+def test_version(netctl: "Netctl") -> None:
     out = netctl("version").out
     assert out.count("Version: 0.") == 2
     assert out.startswith("Client Version:\n")
     assert "Server Version:\n" in out
 
 
-def test_tenants(netctl: Netctl) -> None:
+def test_tenants(netctl: "Netctl") -> None:
     assert netctl("tenant", "create", "blue").out == "Creating tenant: blue\n"
     assert netctl("tenant", "ls").out == "Name\n----\nblue\ndefault\n"
     assert netctl("tenant", "list", "-q").out == "blue\ndefault\n"
@@ -74,7 +40,7 @@ def test_tenants(netctl: Netctl) -> None:
     assert "tenant blue does not exist" in netctl("tenant", "delete", "blue", status=2).err
 
 
-def test_networks(netctl: Netctl) -> None:
+def test_networks(netctl: "Netctl") -> None:
     netctl("tenant", "create", "red")
     words = ("-s", "10.20.0.0/16", "-g", "10.20.0.1", "-s6", "fd20::/64", "-g6", "fd20::1")
     assert netctl("net", "create", "n1", *words).out == "Creating network default:n1\n"
@@ -93,7 +59,7 @@ def test_networks(netctl: Netctl) -> None:
     netctl("tenant", "rm", "red")
 
 
-def test_groups_policies_rules_profiles(netctl: Netctl) -> None:
+def test_groups_policies_rules_profiles(netctl: "Netctl") -> None:
     netctl("net", "create", "n3", "-s", "10.23.0.0/16")
     assert netctl("policy", "create", "p1").out == "Creating policy default:p1\n"
     assert netctl("netprofile", "create", "fast", "-b", "10gbps", "-d", "3", "-s", "20").out
@@ -120,7 +86,7 @@ def test_groups_policies_rules_profiles(netctl: Netctl) -> None:
         netctl(kind, "rm", name)
 
 
-def test_bgp_and_peers(netctl: Netctl) -> None:
+def test_bgp_and_peers(netctl: "Netctl") -> None:
     words = ("--router-ip", "50.1.1.1/24", "--as", "65001")
     neighbor = ("--neighbor", "50.1.1.2", "--neighbor-as", "65002")
     assert netctl("bgp", "create", "h1", *words, *neighbor).out == ""
@@ -148,7 +114,7 @@ def test_bgp_and_peers(netctl: Netctl) -> None:
     assert netctl("bgp", "rm", "h1").out == "Deleting Bgp router config: h1\n"
 
 
-def test_global_set_changes_only_what_is_given(netctl: Netctl) -> None:
+def test_global_set_changes_only_what_is_given(netctl: "Netctl") -> None:
     netctl("global", "set", "-s", "172.21.0.0/16")
     before = netctl("global", "info").out
     netctl("global", "set", "-v", "1-200")
@@ -159,7 +125,7 @@ def test_global_set_changes_only_what_is_given(netctl: Netctl) -> None:
     netctl("global", "set", "-v", "1-4094", "-s", "172.19.0.0/16")
 
 
-def test_services_profiles_contracts_gateway(netctl: Netctl) -> None:
+def test_services_profiles_contracts_gateway(netctl: "Netctl") -> None:
     netctl("net", "create", "n4", "-s", "10.24.0.0/16")
     netctl("group", "create", "n4", "app")
     netctl("service", "create", "s1", "-s", "n4", "-l", "a=b", "-l", "c=d", "-p", "80:8080:TCP")
@@ -185,7 +151,7 @@ def test_services_profiles_contracts_gateway(netctl: Netctl) -> None:
         netctl(*words)
 
 
-def test_routes_hosts_endpoints_of_an_empty_fabric(netctl: Netctl) -> None:
+def test_routes_hosts_endpoints_of_an_empty_fabric(netctl: "Netctl") -> None:
     assert table(netctl("route", "ls").out) == []
     assert "no route to 10.9.9.9" in netctl("route", "get", "10.9.9.9", status=2).err
     assert table(netctl("endpoint", "ls").out) == []
@@ -219,7 +185,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("words", "status", "says"), REFUSALS)
 def test_refusals_say_what_why_and_what_to_do(
-    netctl: Netctl, words: tuple[str, ...], status: int, says: str
+    netctl: "Netctl", words: tuple[str, ...], status: int, says: str
 ) -> None:
     netctl("net", "create", "base", "-s", "10.31.0.0/16")
     before = netctl("net", "ls", "-a").out + netctl("bgp", "ls").out
@@ -231,8 +197,8 @@ def test_refusals_say_what_why_and_what_to_do(
     assert netctl("net", "ls", "-a").out + netctl("bgp", "ls").out == before
 
 
-def test_the_command_itself_is_quick(netmaster: "NetmasterProcess") -> None:
-    words = [str(NETCTL), "--netmaster", netmaster.url, "tenant", "ls", "-q"]
+def test_the_command_itself_is_quick(netmaster: "NetmasterProcess", netctl_command: Path) -> None:
+    words = [str(netctl_command), "--netmaster", netmaster.url, "tenant", "ls", "-q"]
     took = []
     for _ in range(5):
         start = time.perf_counter()
@@ -242,9 +208,9 @@ def test_the_command_itself_is_quick(netmaster: "NetmasterProcess") -> None:
     assert min(took) < 0.5  # about 0.1 on a machine that is at leisure
 
 
-def test_completion_of_commands(netmaster: "NetmasterProcess") -> None:
+def test_completion_of_commands(netctl_command: Path) -> None:
     done = subprocess.run(
-        [str(NETCTL)],
+        [str(netctl_command)],
         env={"_NETCTL_COMPLETE": "bash_complete", "COMP_WORDS": "netctl net", "COMP_CWORD": "1"},
         capture_output=True,
         text=True,
