@@ -66,6 +66,8 @@ class Session:
     peer: Peer
     asn: Asn
     state: State = "down"
+    witnessed: bool = False
+    """We saw it come up: all that the peer has sent since is known, and marked stale it would be lost."""
     told: dict[Prefix, str] = field(default_factory=dict)
     """What ExaBGP holds for this peer, with the text it was given."""
     dirty: dict[Prefix, None] = field(default_factory=dict)

@@ -117,6 +117,7 @@ class SpeakerMachine:
             return Session(peer, asn, quiet_since=now)
         if session.state == "up":
             self.events += session.came_up(self.replayed, now)
+            session.witnessed = False  # its routes were forgotten with it
         return session
 
     def announce(self, routes: Iterable[Announcement], now: float) -> None:
@@ -167,6 +168,8 @@ class SpeakerMachine:
         self.detached(now)
         self.trouble = ""
         self._reloads = 0
+        for session in self.sessions.values():
+            session.witnessed = False
         self.phase = Phase.ASKING
         self._heard = False
         self._skipped = self._said = 0
@@ -235,7 +238,8 @@ class SpeakerMachine:
 
     def _is_up(self, session: Session, now: float) -> None:
         if session.state == "up":
-            session.begin_refresh(session.peer.carried, now)
+            if not session.witnessed:
+                session.begin_refresh(session.peer.carried, now)
         else:
             self.events += session.came_up(self.replayed, now)
 
@@ -286,7 +290,7 @@ class SpeakerMachine:
             session.dirty.clear()
             session.touch((*self.wanted, *session.told))
             if session.state == "up":
-                for family in session.refreshing:
+                for family in () if session.witnessed else session.refreshing:
                     self._say(Command(commands.refresh(session.peer, family)))
                 if self.replayed:
                     session.eor_due = now + EOR_TIMEOUT
@@ -304,6 +308,7 @@ class SpeakerMachine:
                 session.state = "connected"
             case events.State(_, "up", _):
                 heard = session.came_up(self.replayed, now)
+                session.witnessed = True
             case events.State(_, "down", reason):
                 heard = session.went_down(reason, now)
             case _ if session.state == "up":
