@@ -45,6 +45,10 @@ class World:
     """The BGP sessions of a host; None where no agent of that name is known."""
     cluster_mode: str = ""
     """Which orchestrator this netmaster was told of: docker, kubernetes, swarm-mode."""
+    _referring: dict[tuple[str, tuple[str, ...], str], dict[str, list[str]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Who names whom, found out once: a listing asks it for every object."""
 
     def get(self, type_: str, key: str) -> Fields | None:
         """Return an object's fields, or None."""
