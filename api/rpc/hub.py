@@ -16,7 +16,9 @@ from netfabric.fabric.view import View, ViewChange, host_key
 from netfabric.proto.codec import master_to_wire
 
 GATHER = 0.005
-"""Seconds for which changes are gathered before they are told."""
+"""Seconds for which changes are gathered before they are told, at least."""
+TOLD = 20_000
+"""Messages a second that one process can send: with many sessions changes are gathered longer."""
 LISTING = 5.0
 """Seconds that an agent may wait for a netmaster that has not read the store yet."""
 
@@ -108,7 +110,8 @@ class Hub:
     def _gather(self) -> None:
         if not self._gathering:
             self._gathering = True
-            asyncio.get_running_loop().call_later(GATHER, self._tell)
+            pause = max(GATHER, len(self.sessions) / TOLD)
+            asyncio.get_running_loop().call_later(pause, self._tell)
 
     def _tell(self) -> None:
         self._gathering = False

@@ -7,6 +7,7 @@ import pytest
 
 from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.session import HeldBlock, IntentChanged, SessionsChanged, SessionStatus
+from netfabric.proto import fabric_pb2 as pb
 from tests.api.rpc.agents import (
     Agent,
     endpoint,
@@ -149,6 +150,16 @@ async def test_the_first_message_must_be_hello() -> None:
         with pytest.raises(grpc.aio.AioRpcError, match="say Hello first"):
             await agent._call.read()
         await agent.close()
+
+
+async def test_a_message_that_cannot_be_right_ends_the_session() -> None:
+    async with netmaster(MemoryStore()) as master, Agent(master.address, "h1") as agent:
+        await agent.welcomed()
+        wire = pb.AgentMessage(block_wanted=pb.BlockWanted(network="default:blue", family=5))
+        await agent._call.write(wire)
+        error = await agent.refused()
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        await until(lambda: not master.view.hosts)
 
 
 async def test_a_network_made_anew_is_told_as_gone_and_there() -> None:
