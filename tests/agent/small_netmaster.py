@@ -31,6 +31,11 @@ from netfabric.proto.codec import agent_from_wire, master_to_wire
 from netfabric.proto.fabric_pb2_grpc import FabricServicer, add_FabricServicer_to_server
 
 Kind = TypeVar("Kind")
+PERMISSIVE = (
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 2000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+"""Agents ping every five seconds, which gRPC's servers take for an attack otherwise."""
 
 
 @dataclass
@@ -60,7 +65,7 @@ class SmallNetmaster(FabricServicer):
 
     async def start(self, inside: AbstractContextManager[object] | None = None) -> str:
         """Serve, on the port of before; return the address. `inside`: a namespace to listen in."""
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(options=PERMISSIVE)
         add_FabricServicer_to_server(self, self._server)
         with inside or nullcontext():
             self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")

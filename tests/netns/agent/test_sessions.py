@@ -1,5 +1,6 @@
 """BGP with a real switch: routes there and back, sessions that outlive the agent, the fabric's routes repaired."""
 
+import os
 import signal
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
@@ -90,6 +91,27 @@ def _since(tor: Switch) -> list[str]:
     lines = [line for line in tor.show("protocols").splitlines() if "Established" in line]
     assert lines
     return lines
+
+
+async def test_exabgp_killed_and_back(
+    machine: Machine, netmaster: SmallNetmaster, tor: Switch
+) -> None:
+    """Graceful restart, on both sides: the switch keeps the container's route, and the host its own."""
+    await _up(machine, netmaster)
+    address, _ = await machine.add("1")
+    await machine.until(lambda: _has(tor, ip_network(address), HERE), "the container's route")
+    pidfile = machine.directory / "run" / "exabgp" / "exabgp.pid"
+    before = pidfile.read_text()
+    with KernelWatch(machine.namespace) as watch:
+        os.kill(int(before), signal.SIGKILL)
+        await machine.until(lambda: pidfile.read_text() != before, "another ExaBGP")
+        await machine.until(lambda: "Established" in tor.show("protocols"), "the session again")
+        await machine.until(lambda: _established(machine), "the session is known")
+        audits = machine.status()["audits"]
+        await machine.until(lambda: machine.status()["audits"] >= audits + 2, "audits")
+    ours = [c for c in watch.changes if c.protocol == PROTOCOL or c.what == "neighbour"]
+    assert ours == [], machine.log.read_text()
+    assert _has(tor, ip_network(address), HERE)
 
 
 @pytest.mark.parametrize("what", ["route", "nexthop"])
