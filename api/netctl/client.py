@@ -44,6 +44,8 @@ class Netmaster:
     url: str
     insecure: bool = False
     token: str = ""
+    timeout: float = TIMEOUT
+    """Seconds."""
 
     def get(self, path: str, **query: str) -> Any:
         """Return the JSON behind a path; empty query values are left out."""
@@ -104,7 +106,7 @@ class Netmaster:
         data = None if body is None else json.dumps(body).encode()
         try:
             with urllib.request.urlopen(
-                request, data, timeout=TIMEOUT, context=self._tls()
+                request, data, timeout=self.timeout, context=self._tls()
             ) as reply:
                 yield reply
         except urllib.error.HTTPError as error:

@@ -9,6 +9,10 @@ import click
 
 from netfabric.api.netctl import output
 from netfabric.api.netctl.client import Netmaster
+from netfabric.fabric.errors import FabricError
+
+SHELL_WAITS = 2.0
+"""Seconds that completing a name may take."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -112,9 +116,20 @@ class Kind:
         )
         return tenant_option(with_all)
 
+    def _complete(self, ctx: click.Context, _: click.Parameter, begun: str) -> list[str]:
+        """Return the names that begin so, for the shell; none where netmaster does not answer soon."""
+        root = ctx.find_root().params
+        netmaster = Netmaster(root["url"], root["insecure"], timeout=SHELL_WAITS)
+        tenant = {"tenantName": str(ctx.params.get("tenant"))} if self.in_tenant else {}
+        try:
+            items = netmaster.items(self.plural, **tenant)
+        except FabricError:
+            return []
+        return [name for name in (str(i[self.name]) for i in items) if name.startswith(begun)]
+
     def _rm(self) -> click.Command:
         @click.command("rm", help="Remove one.")
-        @click.argument("name")
+        @click.argument("name", shell_complete=self._complete)
         @click.pass_obj
         def rm(netmaster: Netmaster, name: str, tenant: str = "") -> None:
             if saying := self.removing(tenant, name):
@@ -125,7 +140,7 @@ class Kind:
 
     def _inspect(self) -> click.Command:
         @click.command("inspect", help="Show one with its state.")
-        @click.argument("name")
+        @click.argument("name", shell_complete=self._complete)
         @form_options
         @click.pass_obj
         def inspect(netmaster: Netmaster, name: str, form: str, tenant: str = "") -> None:

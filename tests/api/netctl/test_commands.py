@@ -208,12 +208,34 @@ def test_the_command_itself_is_quick(netmaster: "NetmasterProcess", netctl_comma
     assert min(took) < 0.5  # about 0.1 on a machine that is at leisure
 
 
-def test_completion_of_commands(netctl_command: Path) -> None:
+def completed(command: Path, line: str, **environment: str) -> list[str]:
+    """Return what bash would offer at the end of a line."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
     done = subprocess.run(
-        [str(netctl_command)],
-        env={"_NETCTL_COMPLETE": "bash_complete", "COMP_WORDS": "netctl net", "COMP_CWORD": "1"},
+        [str(command)],
+        env={"_NETCTL_COMPLETE": "bash_complete", **words, **environment},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == ["plain,netprofile", "plain,network"]
+    return [offer.removeprefix("plain,") for offer in done.stdout.split()]
+
+
+def test_completion_of_commands(netctl_command: Path) -> None:
+    assert completed(netctl_command, "netctl net") == ["netprofile", "network"]
+
+
+def test_completion_of_names(
+    netmaster: "NetmasterProcess", netctl: "Netctl", netctl_command: Path
+) -> None:
+    for tenant, name in (("default", "c-one"), ("default", "c-two"), ("cc", "c-three")):
+        netctl("tenant", "create", tenant)
+        netctl("policy", "create", "-t", tenant, name)
+    at = {"NETMASTER": netmaster.url}
+    assert completed(netctl_command, "netctl policy rm c-", **at) == ["c-one", "c-two"]
+    assert completed(netctl_command, "netctl policy rm -t cc c", **at) == ["c-three"]
+    nobody = {"NETMASTER": "http://127.0.0.1:1"}
+    assert completed(netctl_command, "netctl policy rm c-", **nobody) == []
+    for tenant, name in (("default", "c-one"), ("default", "c-two"), ("cc", "c-three")):
+        netctl("policy", "rm", "-t", tenant, name)
+    netctl("tenant", "rm", "cc")
