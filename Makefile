@@ -13,7 +13,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/pytest -q
 LAB    ?=
-PROTOS := etcd fabric
+PROTOS := etcd fabric intent
 
 .PHONY: install install-test lab down test test-unit test-netns test-slow check bench proto clean
 

@@ -2,7 +2,7 @@
 
 Wiring, in api/daemon.py:
 
-    control = Control(store, mirror, name=settings.name, address=own_address(settings))
+    control = Control(store, mirror, writer, name=settings.name, address=own_address(settings))
     tasks.create_task(control.run())                  # after store.open(); until cancelled
     tasks.create_task(control.serve(settings.grpc))   # at once, or whenever; until cancelled
     app = make_app(writer, control.standing)          # a Standing: who leads, who else is there
@@ -19,6 +19,7 @@ import structlog
 
 from netfabric.api.election import Election
 from netfabric.api.mirror import Mirror
+from netfabric.api.rest.writer import Writer
 from netfabric.api.rpc.desk import PACE, Pace
 from netfabric.api.rpc.hub import Hub
 from netfabric.api.rpc.server import Server, make_server
@@ -43,16 +44,18 @@ class Control:
         self,
         store: Store,
         mirror: Mirror,
+        writer: Writer | None = None,
         *,
         name: str,
         address: str = "",
         pace: Pace = PACE,
         sweep: float = SWEEP,
     ) -> None:
-        """`name` is this netmaster's alone, `address` where others reach it."""
+        """`name` is this netmaster's alone, `address` where others reach it, `writer` the one that REST writes with."""
         self.hub = Hub(store, mirror)
         self.election = Election(store, mirror, name=name, address=address)
         self._mirror = mirror
+        self._writer = writer or Writer(store, mirror)
         self._name = name
         self._pace = pace
         self._sweep_every = sweep
@@ -97,7 +100,7 @@ class Control:
 
     async def serve(self, listen: Listen) -> None:
         """Serve gRPC until cancelled; raise UnavailableError or InvalidError where that cannot begin."""
-        server = make_server(self.hub, self._pace)
+        server = make_server(self.hub, self._writer, self._pace)
         self.port = server.listen(listen)
         await server.ready(self._mirror.listed.is_set())
         await server.grpc.start()

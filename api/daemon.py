@@ -56,7 +56,11 @@ class _Netmaster:
         self._mirror = Mirror(self._store)
         self._writer = Writer(self._store, self._mirror, settings.cluster_mode)
         self.control = Control(
-            self._store, self._mirror, name=settings.name, address=own_address(settings)
+            self._store,
+            self._mirror,
+            self._writer,
+            name=settings.name,
+            address=own_address(settings),
         )
         self.app = make_app(self._writer, self.control.standing)
 

@@ -26,6 +26,8 @@ class Mirror:
         self.view = View()
         self.listed = asyncio.Event()
         """Set once the view has been complete."""
+        self.listings = 0
+        """How often the store was listed: between two changes with one of them in between, some were not seen."""
 
     def follow(self, listener: Callable[[ViewChange], None]) -> None:
         """Call `listener` with every change from now on; it must neither block nor raise."""
@@ -61,6 +63,7 @@ class Mirror:
             (e.key, e.value, e.revision) for e in listing.entries if known.get(e.key) != e.revision
         ]
         there = {entry.key for entry in listing.entries}
+        self.listings += 1
         await self._apply(puts, [key for key in known if key not in there], listing.revision)
         self.listed.set()
 

@@ -5,46 +5,15 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from netfabric.fabric.errors import (
-    ConflictError,
-    ExhaustedError,
-    FabricError,
-    InvalidError,
-    NotFoundError,
-    OperatorError,
-    PeerError,
-    UnauthorizedError,
-)
+from netfabric.api.statuses import MalformedError, PreconditionError, status_of
+from netfabric.fabric.errors import FabricError
 
-STATUSES: tuple[tuple[type[FabricError], int], ...] = (
-    (InvalidError, 422),
-    (NotFoundError, 404),
-    (ConflictError, 409),
-    (ExhaustedError, 409),
-    (UnauthorizedError, 403),
-    (OperatorError, 400),
-    (PeerError, 503),
-)
-
-
-class PreconditionError(OperatorError):
-    """If-Match or If-None-Match does not hold."""
-
-
-class MalformedError(OperatorError):
-    """The body is no JSON object."""
-
-
-def status_of(error: FabricError) -> int:
-    """Return the HTTP status of an error's class."""
-    if isinstance(error, PreconditionError):
-        return 412
-    return next((status for type_, status in STATUSES if isinstance(error, type_)), 500)
+__all__ = ["MalformedError", "PreconditionError", "problem"]
 
 
 def problem(error: FabricError, about: str = "", status: int = 0) -> web.Response:
     """Return the reply that tells an error."""
-    status = status or status_of(error)
+    status = status or status_of(error).http
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

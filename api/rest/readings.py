@@ -21,12 +21,12 @@ def _only(view: View, query: Query, known: Iterable[str]) -> None:
         if name not in known:
             raise InvalidError(f"unknown filter {name!r}", f"known are {', '.join(known)}")
     host = query.get("host")
-    if host and host not in _names(view):
+    if host and host not in host_names(view):
         raise NotFoundError(f"host {host} is unknown", "netctl host ls lists the hosts")
 
 
-def _names(view: View) -> set[str]:
-    """Hosts that are connected, have a speaker, or still hold blocks or endpoints."""
+def host_names(view: View) -> set[str]:
+    """Return the hosts that are connected, have a speaker, or still hold blocks or endpoints."""
     names = {*view.hosts, *view.speakers}
     names |= {host for host, held in view.blocks_by_host.items() if held}
     return names | {host for host, held in view.endpoints_by_host.items() if held}
@@ -86,7 +86,7 @@ def sessions(view: View, query: Query) -> list[Item]:
 def hosts(view: View, query: Query) -> list[Item]:
     """Return hosts: those connected, and those that still hold blocks or endpoints."""
     _only(view, query, ("name", "state"))
-    found = [_host(view, name) for name in sorted(_names(view))]
+    found = [_host(view, name) for name in sorted(host_names(view))]
     return [item for item in found if _pass(query, name=item["name"], state=item["state"])]
 
 
@@ -161,14 +161,15 @@ def blocks(view: View, query: Query) -> list[Item]:
             "network": network,
             "prefix": str(prefix),
             "host": host,
-            "inUse": _users(view, network, prefix),
+            "inUse": in_use(view, network, prefix),
         }
         for (network, prefix), host in sorted(view.blocks.items(), key=str)
         if _pass(query, host=host, network=network)
     ]
 
 
-def _users(view: View, network: str, block: Prefix) -> int:
+def in_use(view: View, network: str, block: Prefix) -> int:
+    """Return how many addresses of a block endpoints have."""
     return sum(
         any(contains(block, host_prefix(address)) for address in view.endpoints[where].addresses)
         for where in view.endpoints_by_network.get(network, ())

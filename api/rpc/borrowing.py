@@ -10,7 +10,7 @@ import structlog
 
 from netfabric.api.rpc.desk import Desk, Pace
 from netfabric.api.rpc.hub import Hub
-from netfabric.api.rpc.status import SupersededError
+from netfabric.api.statuses import SupersededError
 from netfabric.fabric.controller_blocks import (
     BlockDecision,
     Given,

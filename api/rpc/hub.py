@@ -6,7 +6,7 @@ from typing import Protocol
 
 from netfabric.api.commit import Commits
 from netfabric.api.mirror import Mirror
-from netfabric.api.rpc.status import SupersededError
+from netfabric.api.statuses import SupersededError
 from netfabric.api.store.base import Store
 from netfabric.fabric.controller_intent import Intents
 from netfabric.fabric.controller_routes import RouteTable, Subnets

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import structlog
 
-from netfabric.api.rpc.status import SupersededError
+from netfabric.api.statuses import SupersededError
 from netfabric.api.store.base import Compare, Put, Store
 from netfabric.fabric.errors import (
     ConflictError,

@@ -1,8 +1,6 @@
 """The gRPC server: the fabric's services, health, reflection; TLS where it is wanted."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -10,16 +8,17 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from netfabric.api.rest.writer import Writer
 from netfabric.api.rpc import session
 from netfabric.api.rpc.desk import PACE, Pace
 from netfabric.api.rpc.follow import Follow
 from netfabric.api.rpc.hub import Hub
-from netfabric.api.rpc.status import status_of
+from netfabric.api.rpc.intent_serving import INTENT, STATE, intent_handlers
+from netfabric.api.rpc.status import Context, told
 from netfabric.api.settings import Listen, Tls
-from netfabric.fabric.errors import FabricError, InvalidError, UnavailableError
+from netfabric.fabric.errors import InvalidError, UnavailableError
 from netfabric.proto import fabric_pb2 as pb
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 log = structlog.get_logger(__name__)
 
 OPTIONS = (
@@ -34,7 +33,9 @@ OPTIONS = (
 )
 """An agent that does not answer for eight seconds is gone; agents may ping every five."""
 
-SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
+SERVICES = tuple(
+    service.full_name for service in (*pb.DESCRIPTOR.services_by_name.values(), INTENT, STATE)
+)
 
 
 class Server:
@@ -69,19 +70,19 @@ class Server:
         return int(port)
 
 
-def make_server(hub: Hub, pace: Pace = PACE) -> Server:
+def make_server(hub: Hub, writer: Writer, pace: Pace = PACE) -> Server:
     """Return a server that is not started; every service ends with a status that says what is wrong."""
     server = grpc.aio.server(options=OPTIONS)
     follow = Follow(hub, pace.stall)
 
     async def serve_session(_: object, context: Context) -> None:
-        await _told(context, lambda: session.serve(hub, context, pace))
+        await told(context, lambda: session.serve(hub, context, pace))
 
     async def serve_list(wire: pb.RouteFilter, context: Context) -> None:
-        await _told(context, lambda: follow.show(wire, context))
+        await told(context, lambda: follow.show(wire, context))
 
     async def serve_watch(wire: pb.RouteFilter, context: Context) -> None:
-        await _told(context, lambda: follow.watch(wire, context))
+        await told(context, lambda: follow.watch(wire, context))
 
     server.add_generic_rpc_handlers(
         (
@@ -104,6 +105,7 @@ def make_server(hub: Hub, pace: Pace = PACE) -> Server:
                     ),
                 },
             ),
+            *intent_handlers(hub, writer, pace.stall),
         )
     )
     checks = health.aio.HealthServicer()
@@ -111,14 +113,6 @@ def make_server(hub: Hub, pace: Pace = PACE) -> Server:
     names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     return Server(server, checks)
-
-
-async def _told(context: Context, serve: Callable[[], Awaitable[None]]) -> None:
-    """Serve, and end with the status of whatever error ends it."""
-    try:
-        await serve()
-    except FabricError as error:
-        await context.abort(status_of(error), str(error))
 
 
 def credentials_of(tls: Tls) -> grpc.ServerCredentials | None:

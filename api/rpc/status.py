@@ -1,35 +1,37 @@
-"""Errors as gRPC statuses."""
+"""Errors told to gRPC clients: a status, a message, and the remedy beside it."""
 
-import grpc
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote
 
-from netfabric.fabric.errors import (
-    ConflictError,
-    ExhaustedError,
-    FabricError,
-    InvalidError,
-    NotFoundError,
-    OperatorError,
-    PeerError,
-    UnauthorizedError,
-)
+import grpc.aio
 
+from netfabric.api.statuses import status_of
+from netfabric.fabric.errors import FabricError
 
-class SupersededError(PeerError):
-    """Another stream of the same host's agent has taken over."""
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Answer = TypeVar("Answer")
 
-
-STATUSES: tuple[tuple[type[FabricError], grpc.StatusCode], ...] = (
-    (InvalidError, grpc.StatusCode.INVALID_ARGUMENT),
-    (NotFoundError, grpc.StatusCode.NOT_FOUND),
-    (ConflictError, grpc.StatusCode.ALREADY_EXISTS),
-    (ExhaustedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (UnauthorizedError, grpc.StatusCode.PERMISSION_DENIED),
-    (OperatorError, grpc.StatusCode.FAILED_PRECONDITION),
-    (SupersededError, grpc.StatusCode.ABORTED),
-    (PeerError, grpc.StatusCode.UNAVAILABLE),
-)
+MESSAGE, REMEDY = 1200, 600
+"""Octets of UTF-8. On the wire each may become three, and a client takes 8 KB of metadata."""
+_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
-def status_of(error: FabricError) -> grpc.StatusCode:
-    """Return the status of an error's class."""
-    return next((s for type_, s in STATUSES if isinstance(error, type_)), grpc.StatusCode.INTERNAL)
+async def told(context: Context, serve: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Serve; where an error ends that, end with its status, and its remedy as metadata."""
+    try:
+        return await serve()
+    except FabricError as error:
+        await context.abort(status_of(error).grpc, _short(str(error), MESSAGE), remedy_of(error))
+
+
+def remedy_of(error: FabricError) -> tuple[tuple[str, str], ...]:
+    """Return the trailing metadata: `remedy`, percent-encoded UTF-8 (RFC 3986) where it is not ASCII."""
+    return (("remedy", quote(_short(error.remedy, REMEDY), safe=_PLAIN)),) if error.remedy else ()
+
+
+def _short(text: str, octets: int) -> str:
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= octets:
+        return encoded.decode()
+    return encoded[: octets - 3].decode(errors="ignore") + "…"

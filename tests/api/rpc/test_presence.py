@@ -9,7 +9,7 @@ import pytest
 from netfabric.api.commit import Commits
 from netfabric.api.mirror import Mirror
 from netfabric.api.rpc.presence import Presence
-from netfabric.api.rpc.status import SupersededError
+from netfabric.api.statuses import SupersededError
 from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.controller import Decision
 from netfabric.fabric.errors import ConflictError

@@ -137,7 +137,7 @@ async def test_another_machine_with_the_same_name_is_refused_while_the_first_liv
             for master in (one, two):
                 async with Agent(master.address, "h1", address="192.0.2.2") as second:
                     error = await second.refused()
-                    assert error.code() is grpc.StatusCode.ALREADY_EXISTS
+                    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
                     assert "an agent at 192.0.2.1 is connected under that name" in str(
                         error.details()
                     )

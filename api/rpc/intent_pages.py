@@ -1,0 +1,67 @@
+"""Long lists page by page: each answer says where the next one begins."""
+
+import binascii
+import heapq
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
+from typing import Protocol
+from zlib import crc32
+
+from google.protobuf.message import Message
+
+from netfabric.fabric.errors import InvalidError
+
+USUAL, MOST = 100, 1000
+"""Items of a page: where the client names no number, and at most."""
+
+
+class Paging(Protocol):
+    """A request for a page."""
+
+    page_size: int
+    page_token: str
+
+
+class ListRequest(Paging, Message):
+    """A request for a page of what its other fields let through."""
+
+
+def page(keys: Iterable[str], request: ListRequest) -> tuple[list[str], str]:
+    """Return a page's keys, sorted, and the token of the next one, "" after the last.
+
+    Raises InvalidError for a token that is not of this list. What comes or goes between two pages is in
+    the list where its key is still to come.
+    """
+    after = _after(request)
+    size = min(request.page_size or USUAL, MOST)
+    found = heapq.nsmallest(size + 1, (key for key in keys if key > after))
+    if len(found) <= size:
+        return found, ""
+    return found[:size], _token(request, found[size - 1])
+
+
+def _token(request: ListRequest, last: str) -> str:
+    return urlsafe_b64encode(_filters(request) + last.encode()).decode()
+
+
+def _after(request: ListRequest) -> str:
+    if not request.page_token:
+        return ""
+    try:
+        token = urlsafe_b64decode(request.page_token)
+        after = token[4:].decode()
+    except (binascii.Error, ValueError):
+        token = b""
+    if not token or token[:4] != _filters(request):
+        raise InvalidError(
+            "page_token: not of this list", "repeat the request of the first page with the token"
+        )
+    return after
+
+
+def _filters(request: ListRequest) -> bytes:
+    bare = type(request)()
+    bare.CopyFrom(request)
+    bare.ClearField("page_size")
+    bare.ClearField("page_token")
+    return crc32(bare.SerializeToString(deterministic=True)).to_bytes(4, "big")
