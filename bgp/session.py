@@ -73,6 +73,8 @@ class Session:
     dirty: dict[Prefix, None] = field(default_factory=dict)
     in_flight: dict[Prefix, Flight] = field(default_factory=dict)
     refreshing: dict[Family, float] = field(default_factory=dict)
+    asked: set[Family] = field(default_factory=set)
+    """Families that we asked the peer to send again, and whose end has not come."""
     held: set[Prefix] = field(default_factory=set)
     """What the peer has announced."""
     stale: set[Prefix] = field(default_factory=set)
@@ -183,6 +185,7 @@ class Session:
         was_up, self.state = self.state == "up", "down"
         self.in_flight.clear()
         self.refreshing.clear()
+        self.asked.clear()
         self.eor_due = 0.0
         if not self.resumes_by:
             yield from self._explain(reason, was_up, now)
@@ -250,10 +253,15 @@ class Session:
                 self.held.update(announced)
                 self.stale.difference_update(withdrawn, announced)
                 yield PathsReceived(self.key, attributes, announced, withdrawn)
-            case events.Eor(_, False, family) | events.Refresh(_, family, "end"):
-                yield from self.end_refresh(family)
             case events.Refresh(_, family, "begin"):
-                self.begin_refresh((family,), now)
+                # FRR 8.4, asked before it has sent its first table, marks the beginning after the routes
+                if family not in self.asked:
+                    self.begin_refresh((family,), now)
+            case events.Refresh(_, family, "end"):
+                self.asked.discard(family)
+                yield from self.end_refresh(family)
+            case events.Eor(_, False, family):
+                yield from self.end_refresh(family)
 
     def _echo(
         self, announced: tuple[Prefix, ...], withdrawn: tuple[Prefix, ...]

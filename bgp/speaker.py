@@ -291,6 +291,7 @@ class SpeakerMachine:
             session.touch((*self.wanted, *session.told))
             if session.state == "up":
                 for family in () if session.witnessed else session.refreshing:
+                    session.asked.add(family)
                     self._say(Command(commands.refresh(session.peer, family)))
                 if self.replayed:
                     session.eor_due = now + EOR_TIMEOUT

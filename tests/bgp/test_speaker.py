@@ -286,6 +286,17 @@ def test_a_refresh_sweeps_what_was_not_repeated() -> None:
     assert script.told() == [gone, EndOfRib("h:tor", 4)]
 
 
+def test_a_refresh_that_we_asked_for_may_begin_after_its_routes() -> None:
+    """FRR, asked in the second before it sends its first table: routes, End-of-RIB, begin, end."""
+    script = Script().configure()
+    script.attaches(up=True)
+    script.hears(received("0.0.0.0/0"), end_of_rib(), refresh("begin"), refresh("end"))
+    paths = [event for event in script.told() if isinstance(event, PathsReceived)]
+    assert [(path.announced, path.withdrawn) for path in paths] == [(DEFAULT_ROUTES[:1], ())]
+    script.hears(refresh("begin"), refresh("end"))  # unasked: it means what it says
+    assert PathsReceived("h:tor", None, (), DEFAULT_ROUTES[:1]) in script.told()
+
+
 def test_the_helper_may_die_without_anybody_losing_a_route() -> None:
     script = Script().talks()
     script.hears(received("0.0.0.0/0"))
