@@ -1,6 +1,6 @@
 """Deltas of intent lead to the same as the whole, however changes are gathered."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netfabric.fabric.controller_intent import GUARD, Intents
@@ -58,6 +58,7 @@ def _json(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
+@settings(deadline=None)
 @given(before=changes, after=changes, stops=st.sets(st.integers(0, 12)))
 def test_deltas_lead_where_the_whole_does(
     before: list[tuple[str, str, str, int | None]],

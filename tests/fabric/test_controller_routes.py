@@ -3,7 +3,7 @@
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netfabric.fabric.controller_routes import RouteKey, RouteTable, Subnets, key_of
@@ -43,6 +43,7 @@ events = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(events=events, looks=st.sets(st.integers(0, 19)), limit=st.integers(0, 10))
 def test_the_log_leads_to_the_table_and_the_table_is_the_view(
     events: list[tuple[str, str, object, object]], looks: set[int], limit: int
@@ -84,6 +85,7 @@ def test_the_log_leads_to_the_table_and_the_table_is_the_view(
     assert table.routes == everything == rib
 
 
+@settings(deadline=None)
 @given(st.frozensets(st.integers(0, 3)), st.integers(1, 3))
 def test_packed_routes_survive(numbers: frozenset[int], path: int) -> None:
     routes = [*learned("h1", numbers, path), *learned("h2", numbers, path + 1)]

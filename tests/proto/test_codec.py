@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, ip_address, ip_network
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netfabric.fabric.errors import InvalidError
@@ -66,6 +66,7 @@ def as_packed(message: Any) -> Any:
 
 @pytest.mark.parametrize("kind", get_args(AgentMessage), ids=lambda kind: kind.__name__)
 def test_agents_messages_survive(kind: type[Any]) -> None:
+    @settings(deadline=None)
     @given(of_fields(kind))
     def survives(message: Any) -> None:
         octets = agent_to_wire(message).SerializeToString()
@@ -76,6 +77,7 @@ def test_agents_messages_survive(kind: type[Any]) -> None:
 
 @pytest.mark.parametrize("kind", get_args(MasterMessage), ids=lambda kind: kind.__name__)
 def test_masters_messages_survive(kind: type[Any]) -> None:
+    @settings(deadline=None)
     @given(of_fields(kind))
     def survives(message: Any) -> None:
         octets = master_to_wire(message).SerializeToString()
