@@ -303,19 +303,13 @@ class Attachments:
         self.ledger.write(JournalChange(detaching=attachment.key))
         offered = [p for p in attachment.endpoint.prefixes if p in self.speaking.offered]
         self.speaking.retract(offered)
-        self._withdraw(attachment, offered, now)
+        # Until the replay has ended, peers may have what an agent before us announced.
+        awaited = offered if self.speaking.replayed else attachment.endpoint.prefixes
+        self._withdraw(attachment, awaited, now)
 
-    def _withdraw(
-        self,
-        attachment: Attachment,
-        prefixes: Iterable[Prefix],
-        now: float,
-        *,
-        resumed: bool = False,
-    ) -> None:
-        """Wait for the withdrawal to leave; `resumed`: for peers whose session is not seen yet, too."""
+    def _withdraw(self, attachment: Attachment, prefixes: Iterable[Prefix], now: float) -> None:
         attachment.phase = Phase.WITHDRAWING
-        if not self._await(attachment, prefixes, now, withdrawn=True, resumed=resumed):
+        if not self._await(attachment, prefixes, now, withdrawn=True):
             self._detach(attachment)
 
     def _detach(self, attachment: Attachment) -> None:
@@ -372,17 +366,14 @@ class Attachments:
     # what is awaited
 
     def _await(
-        self,
-        attachment: Attachment,
-        prefixes: Iterable[Prefix],
-        now: float,
-        *,
-        withdrawn: bool,
-        resumed: bool = False,
+        self, attachment: Attachment, prefixes: Iterable[Prefix], now: float, *, withdrawn: bool
     ) -> bool:
         """Wait for the UPDATEs with these prefixes to leave; return whether any will."""
-        audience = self.speaking.carriers if resumed else self.speaking.listeners
-        departures = [(peer, prefix, withdrawn) for prefix in prefixes for peer in audience(prefix)]
+        departures = [
+            (peer, prefix, withdrawn)
+            for prefix in prefixes
+            for peer in self.speaking.listeners(prefix)
+        ]
         if not self.departures.expect(attachment.key, departures):
             return False
         attachment.deadline = now + self.settings.advertise_timeout
@@ -483,7 +474,7 @@ class Attachments:
         """
         for attachment in self.known.values():
             if attachment.phase is Phase.WITHDRAWING and attachment.endpoint is not None:
-                self._withdraw(attachment, attachment.endpoint.prefixes, now, resumed=True)
+                self._withdraw(attachment, attachment.endpoint.prefixes, now)
 
     def endpoints(self) -> list[Endpoint]:
         """Return every endpoint that is up, or should be."""

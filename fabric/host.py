@@ -56,6 +56,9 @@ from netfabric.fabric.upkeep import Upkeep, link_of
 SETTLE_TIMEOUT = 60.0
 """Seconds after start at which routes found in the kernel are no longer spared."""
 
+ASK_INTERVAL = 1.0
+"""Seconds after which those that wait for an address are looked at again, whatever happens."""
+
 
 class Host:
     """What one agent knows and decides. `handle` is its only way in, the returned effects the only way out."""
@@ -80,6 +83,7 @@ class Host:
         """Endpoints' links found at start, by name."""
         self.started_at = 0.0
         self.audit_at = 0.0
+        self.ask_at = 0.0
         self.lost: set[HeldBlock] = set()
         """Blocks in use here that the store does not give us."""
 
@@ -135,7 +139,7 @@ class Host:
             case Started():
                 self._start(event, now)
             case Tick():
-                self.attachments.addresses_came(now)
+                pass
         self._tick(now)
 
     def _matching(self, key: EndpointKey) -> list[EndpointKey]:
@@ -363,8 +367,11 @@ class Host:
 
     def _tick(self, now: float) -> None:
         self.attachments.tick(now)
-        if self.addresses.tick(now):
+        cooled = self.addresses.tick(now)
+        if cooled:
             self._aggregates()
+        if cooled or (self.attachments.waiting and now >= self.ask_at):
+            self.ask_at = now + ASK_INTERVAL
             self.attachments.addresses_came(now)
         self.speaking.tick_if_due(now)
         if not self.speaking.replayed and self._replay_ended():

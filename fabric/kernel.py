@@ -6,6 +6,7 @@ links the name prefix `LINK_PREFIX`. What has no mark is foreign, and is never i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from netfabric.fabric.prefix import Address, Prefix
@@ -74,7 +75,13 @@ def key_of(thing: KernelObject) -> KernelKey:
         case NexthopGroup(id=number):
             return ("group", str(number))
         case KernelRoute(prefix=prefix, table=table):
-            return ("route", f"{table} {prefix}")
+            return _route_key(prefix, table)
+
+
+@lru_cache(maxsize=1 << 15)
+def _route_key(prefix: Prefix, table: int) -> KernelKey:
+    """Writing a prefix down is most of what a changed route costs."""
+    return ("route", f"{table} {prefix}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,25 +75,23 @@ class Resolver:
     ids: NexthopIds = field(default_factory=NexthopIds)
     objects: dict[KernelKey, KernelObject] = field(default_factory=dict)
     _uses: Counter[int] = field(default_factory=Counter)
+    _links: dict[Address, str | None] = field(default_factory=dict)
+    """Next hops looked up since the uplinks last changed."""
     _hops: set[KernelKey] = field(default_factory=set)
     """Keys of the nexthops and groups: few, however many routes there are."""
 
-    def set_paths(self, prefix: Prefix, paths: tuple[Path, ...]) -> set[KernelKey]:
-        """Take a prefix's best paths (none: no route); return the keys of what changed.
+    def set_paths(
+        self, prefixes: Iterable[Prefix], table: Mapping[Prefix, tuple[Path, ...]]
+    ) -> set[KernelKey]:
+        """Take the best paths of prefixes (none: no route); return the keys of what may have changed.
 
         A next hop whose link is not found is no next hop (RFC 4271, section 9.1.2).
         """
-        hops = {path.attributes.next_hop for path in paths}
-        members = sorted(
-            self.ids.id_of((hop, link))
-            for hop in hops
-            if (link := link_to(hop, self.uplinks)) is not None
-        )
-        changed = self._drop(prefix)
-        if members:
-            changed |= self._install(prefix, tuple(members), hops)
-        changed |= self._sweep()
-        return changed
+        changed: set[KernelKey] = set()
+        for prefix in prefixes:
+            changed |= self._drop(prefix)
+            changed |= self._install(prefix, table.get(prefix, ()))
+        return changed | self._sweep()
 
     def set_unreachable(self, prefix: Prefix, wanted: bool) -> set[KernelKey]:
         """Put or take the unreachable route of an aggregate's unused rest."""
@@ -109,30 +107,34 @@ class Resolver:
     ) -> set[KernelKey]:
         """Follow the host's own links: every route is resolved again; return what may have changed."""
         self.uplinks = uplinks
-        changed: set[KernelKey] = set()
-        for prefix, paths in table.items():
-            changed |= self.set_paths(prefix, paths)
-        return changed
+        self._links.clear()
+        return self.set_paths(table, table)
 
-    def _install(
-        self, prefix: Prefix, members: tuple[int, ...], hops: set[Address]
-    ) -> set[KernelKey]:
+    def _link_to(self, next_hop: Address) -> str | None:
+        if next_hop not in self._links:
+            self._links[next_hop] = link_to(next_hop, self.uplinks)
+        return self._links[next_hop]
+
+    def _install(self, prefix: Prefix, paths: tuple[Path, ...]) -> set[KernelKey]:
+        hops = {path.attributes.next_hop for path in paths}
+        found = [(hop, link) for hop in hops if (link := self._link_to(hop)) is not None]
+        if not found:
+            return set()
         things: list[KernelObject] = [
-            Nexthop(self.ids.id_of((hop, link)), hop, link)
-            for hop in hops
-            if (link := link_to(hop, self.uplinks)) is not None
+            Nexthop(self.ids.id_of((hop, link)), hop, link) for hop, link in found
         ]
+        members = tuple(sorted(self.ids.id_of(identity) for identity in found))
         target = members[0]
         if len(members) > 1:
             target = self.ids.id_of(members)
             things.append(NexthopGroup(target, members))
-        things.append(KernelRoute(prefix, nexthop=target))
-        for thing in things:
-            self.objects[key_of(thing)] = thing
-            if not isinstance(thing, KernelRoute):
-                self._hops.add(key_of(thing))
+        hop_keys = {key_of(thing): thing for thing in things}
+        route = KernelRoute(prefix, nexthop=target)
+        self.objects.update(hop_keys)
+        self.objects[key_of(route)] = route
+        self._hops |= hop_keys.keys()
         self._uses[target] += 1
-        return {key_of(thing) for thing in things}
+        return {*hop_keys, key_of(route)}
 
     def _drop(self, prefix: Prefix) -> set[KernelKey]:
         key = key_of(KernelRoute(prefix))

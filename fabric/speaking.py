@@ -61,6 +61,7 @@ class Speaking:
             changed |= self.rib.forget(gone)
             self.up.discard(gone)
             self.torn.discard(gone)
+            self.failed.discard(gone)
             self.sessions.pop(gone, None)
         for key, peer in peers.items():
             old = self.sessions.get(key)
@@ -100,14 +101,17 @@ class Speaking:
         if gone:
             self.out.append(Withdraw(gone))
 
-    def carriers(self, prefix: Prefix) -> list[str]:
-        """Return the peers that carry a prefix's family, established or not."""
-        family = family_of(prefix)
-        return [key for key, peer in self.peers.items() if family in peer.carried]
-
     def listeners(self, prefix: Prefix) -> list[str]:
-        """Return the established peers that carry a prefix's family."""
-        return [key for key in self.carriers(prefix) if key in self.up]
+        """Return the peers that carry a prefix's family, but those known to be down.
+
+        After a start it is not known at first which sessions an adopted speaker has up.
+        """
+        family = family_of(prefix)
+        return [
+            key
+            for key, peer in self.peers.items()
+            if family in peer.carried and (key in self.up or key not in self.failed)
+        ]
 
     def peer_up(self, key: str, now: float) -> None:
         """A session is established."""

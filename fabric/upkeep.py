@@ -48,7 +48,7 @@ class Upkeep:
         things = {k: v for k, v in observed.objects.items() if not isinstance(v, EndpointLink)}
         self.actual = dict(things)
         self.inherited = set(things)
-        self.resolver.uplinks = uplinks
+        self.resolver.set_uplinks(uplinks, {})
         self.resolver.ids.adopt(things.values())
 
     def settle(self) -> None:
@@ -61,21 +61,14 @@ class Upkeep:
         self, prefixes: Iterable[Prefix], table: dict[Prefix, tuple[Path, ...]]
     ) -> None:
         """Follow changed best paths."""
-        changed: set[KernelKey] = set()
-        for prefix in prefixes:
-            changed |= self.resolver.set_paths(prefix, table.get(prefix, ()))
-        self.program(changed)
+        self.program(self.resolver.set_paths(prefixes, table))
 
     def uplinks_changed(
         self, uplinks: tuple[Uplink, ...], table: dict[Prefix, tuple[Path, ...]]
     ) -> None:
-        """Follow the host's own links. What hung on a lost link is gone from the kernel already."""
+        """Follow the host's own links. The kernel has dropped what hung on a lost one: removing it again is fine."""
         if uplinks == self.resolver.uplinks:
             return
-        lost = {u.link for u in self.resolver.uplinks} - {u.link for u in uplinks}
-        for key, thing in list(self.actual.items()):
-            if isinstance(thing, Nexthop) and thing.link in lost:
-                del self.actual[key]
         self.program(self.resolver.set_uplinks(uplinks, table))
 
     def aggregate(self, prefix: Prefix, wanted: bool) -> None:

@@ -79,7 +79,7 @@ class Kernel:
                 if operation.action == "put":
                     self.objects[key_of(operation.thing)] = operation.thing
                 else:
-                    del self.objects[key_of(operation.thing)]
+                    self.objects.pop(key_of(operation.thing), None)
         return self
 
     def way(self, prefix: Prefix) -> set[str]:
