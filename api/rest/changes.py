@@ -28,7 +28,9 @@ class _Done:
 
     obj: Object
     created: bool
+    wrote: bool = True
     revision: int = 0
+    """Of the object as we leave it."""
 
 
 class Changes:
@@ -104,18 +106,22 @@ class Changes:
         def decide(world: World) -> Write:
             old = world.get(kind.type, key)
             done.created, done.obj = old is None, make(old)
+            done.revision = world.objects[kind.type][key].revision if old is not None else 0
             validate(kind, done.obj, "v2")
-            return decide_put(world, kind, done.obj, "v2")
+            write = decide_put(world, kind, done.obj, "v2")
+            done.wrote = bool(write)
+            return write
 
         if _dry(request):
             return self._planned(decide(self._writer.world))
-        done.revision = await self._writer.write(decide)
+        revision = await self._writer.write(decide)
+        if done.wrote:
+            done.revision = revision
         return self._said(kind, done)
 
     def _said(self, kind: Kind, done: _Done) -> web.Response:
         key = str(done.obj["key"])
-        stored = self._writer.view.objects.get(kind.type, {}).get(key)
-        headers = {"ETag": f'"{stored.revision if stored else done.revision}"'}
+        headers = {"ETag": f'"{done.revision}"'}  # not the view's: it may show the next change
         if done.created:
             headers["Location"] = f"/api/v2/{kind.plural2}/{quote(key, safe=':')}"
         return reply(shown_v2(kind, done.obj), 201 if done.created else 200, **headers)
