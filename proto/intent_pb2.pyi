@@ -96,7 +96,7 @@ class Object(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     RULE_FIELD_NUMBER: _builtins.int
     NETPROFILE_FIELD_NUMBER: _builtins.int
-    GLOBAL_FIELD_NUMBER: _builtins.int
+    GLOBAL_SETTINGS_FIELD_NUMBER: _builtins.int
     BGP_FIELD_NUMBER: _builtins.int
     PEER_FIELD_NUMBER: _builtins.int
     SERVICE_LB_FIELD_NUMBER: _builtins.int
@@ -122,6 +122,10 @@ class Object(_message.Message):
     @_builtins.property
     def netprofile(self) -> Global___NetprofileSpec: ...
     @_builtins.property
+    def global_settings(self) -> Global___GlobalSpec:
+        """"global" alone is a keyword in several languages"""
+
+    @_builtins.property
     def bgp(self) -> Global___BgpSpec: ...
     @_builtins.property
     def peer(self) -> Global___PeerSpec: ...
@@ -142,6 +146,7 @@ class Object(_message.Message):
         policy: Global___PolicySpec | None = ...,
         rule: Global___RuleSpec | None = ...,
         netprofile: Global___NetprofileSpec | None = ...,
+        global_settings: Global___GlobalSpec | None = ...,
         bgp: Global___BgpSpec | None = ...,
         peer: Global___PeerSpec | None = ...,
         service_lb: Global___ServiceLBSpec | None = ...,
@@ -151,11 +156,11 @@ class Object(_message.Message):
         key: _builtins.str = ...,
         revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aci_gw", b"aci_gw", "app_profile", b"app_profile", "bgp", b"bgp", "endpoint_group", b"endpoint_group", "ext_contracts_group", b"ext_contracts_group", "global", b"global", "netprofile", b"netprofile", "network", b"network", "peer", b"peer", "policy", b"policy", "rule", b"rule", "service_lb", b"service_lb", "spec", b"spec", "tenant", b"tenant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aci_gw", b"aci_gw", "app_profile", b"app_profile", "bgp", b"bgp", "endpoint_group", b"endpoint_group", "ext_contracts_group", b"ext_contracts_group", "global_settings", b"global_settings", "netprofile", b"netprofile", "network", b"network", "peer", b"peer", "policy", b"policy", "rule", b"rule", "service_lb", b"service_lb", "spec", b"spec", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aci_gw", b"aci_gw", "app_profile", b"app_profile", "bgp", b"bgp", "endpoint_group", b"endpoint_group", "ext_contracts_group", b"ext_contracts_group", "global", b"global", "key", b"key", "netprofile", b"netprofile", "network", b"network", "peer", b"peer", "policy", b"policy", "revision", b"revision", "rule", b"rule", "service_lb", b"service_lb", "spec", b"spec", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aci_gw", b"aci_gw", "app_profile", b"app_profile", "bgp", b"bgp", "endpoint_group", b"endpoint_group", "ext_contracts_group", b"ext_contracts_group", "global_settings", b"global_settings", "key", b"key", "netprofile", b"netprofile", "network", b"network", "peer", b"peer", "policy", b"policy", "revision", b"revision", "rule", b"rule", "service_lb", b"service_lb", "spec", b"spec", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["tenant", "network", "endpoint_group", "policy", "rule", "netprofile", "global", "bgp", "peer", "service_lb", "ext_contracts_group", "app_profile", "aci_gw"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["tenant", "network", "endpoint_group", "policy", "rule", "netprofile", "global_settings", "bgp", "peer", "service_lb", "ext_contracts_group", "app_profile", "aci_gw"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 

@@ -41,7 +41,7 @@ def page(keys: Iterable[str], request: ListRequest) -> tuple[list[str], str]:
 
 
 def _token(request: ListRequest, last: str) -> str:
-    return urlsafe_b64encode(_filters(request) + last.encode()).decode()
+    return urlsafe_b64encode(_sum(request, last) + last.encode()).decode()
 
 
 def _after(request: ListRequest) -> str:
@@ -51,17 +51,18 @@ def _after(request: ListRequest) -> str:
         token = urlsafe_b64decode(request.page_token)
         after = token[4:].decode()
     except (binascii.Error, ValueError):
-        token = b""
-    if not token or token[:4] != _filters(request):
+        token, after = b"", ""
+    if token[:4] != _sum(request, after):
         raise InvalidError(
             "page_token: not of this list", "repeat the request of the first page with the token"
         )
     return after
 
 
-def _filters(request: ListRequest) -> bytes:
+def _sum(request: ListRequest, last: str) -> bytes:
+    """Return what tells a token of one list from one of another, or of a part of one."""
     bare = type(request)()
     bare.CopyFrom(request)
     bare.ClearField("page_size")
     bare.ClearField("page_token")
-    return crc32(bare.SerializeToString(deterministic=True)).to_bytes(4, "big")
+    return crc32(bare.SerializeToString(deterministic=True) + last.encode()).to_bytes(4, "big")
