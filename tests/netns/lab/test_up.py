@@ -18,6 +18,7 @@ from netfabric.lab.sweep import inhabitants, namespaces, sweep
 
 pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("netlab")]
 
+SLOW = pytest.mark.slow
 NETLAB = Path(sys.executable).parent / "netlab"
 SMALL = ("--racks", "2", "--hosts", "1", "--tors", "1", "--containers", "1")
 
@@ -50,9 +51,9 @@ def trace(name: str) -> list[Path]:
     ("kind", "shape", "store"),
     [
         ("frr", SMALL, "etcd"),
-        ("bird", SMALL, "sqlite"),
-        ("gobgp", SMALL, "sqlite"),
-        ("mixed", (*SMALL[:5], "3", *SMALL[6:]), "etcd"),
+        pytest.param("bird", SMALL, "sqlite", marks=SLOW),
+        pytest.param("gobgp", SMALL, "sqlite", marks=SLOW),
+        pytest.param("mixed", (*SMALL[:5], "3", *SMALL[6:]), "etcd", marks=SLOW),
     ],
 )
 def test_up_shows_that_all_reach_all_and_down_leaves_nothing(
@@ -178,6 +179,7 @@ time.sleep(600)
                 taker.kill()
 
 
+@SLOW
 def test_commands_on_a_lab_that_is_up() -> None:
     with named("c") as name:
         up = netlab("up", "--name", name, "--tor", "bird", "--store", "sqlite", *SMALL)
