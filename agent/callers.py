@@ -64,6 +64,11 @@ class Callers:
         finally:
             del waiting[token]
 
+    @property
+    def waiting(self) -> int:
+        """Return how many callers wait for their answer."""
+        return len(self._attaching) + len(self._detaching)
+
     def answer(self, effect: AttachAnswer | DetachAnswer | Refuse) -> None:
         """Give a caller its answer, if it still waits."""
         match effect:

@@ -49,6 +49,7 @@ class Status:
             "pid": os.getpid(),
             "started": self._started,
             "unready": self._callers.unready(),
+            "waiting": self._callers.waiting,
             "netmaster": self._stream.following,
             "intent": {"epoch": version.epoch, "revision": version.revision} if version else None,
             "speaker": (

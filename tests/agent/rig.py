@@ -38,11 +38,13 @@ class Rig:
         self.callers = Callers(self.host, self.inbox.post, kernel, self.thread)
         self.bgp = Recorder()
         self.heard: list[AgentMessage] = []
+        sessions = Sessions(self.bgp, self._look_up, self.inbox.post)
+        sessions.uplinks_changed(kernel.uplinks())
         hands = Hands(
             journal=self.journal,
             datapath=self.thread,
             bgp=self.bgp,
-            sessions=Sessions(self.bgp, self._look_up, self.inbox.post),
+            sessions=sessions,
             netmaster=self,
             callers=self.callers,
             warnings=self.warnings,

@@ -4,13 +4,18 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
+from functools import partial
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from netfabric.agent import kernel_watch
+from netfabric.agent.datapath_thread import DatapathThread
 from netfabric.agent.kernel_watch import KernelWatch
+from netfabric.agent.loop import TICK
+from netfabric.fabric.attachment import endpoint_of
+from netfabric.fabric.effects import Attach, Detach
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import (
     ConflictError,
@@ -19,13 +24,17 @@ from netfabric.fabric.errors import (
     NotFoundError,
     UnavailableError,
 )
-from netfabric.fabric.kernel import KernelState
-from netfabric.fabric.session import EndpointsChanged, Hello
+from netfabric.fabric.events import PathsReceived, PeerDown, PeerUp
+from netfabric.fabric.kernel import KernelRoute, KernelState, NexthopGroup
+from netfabric.fabric.prefix import Address
+from netfabric.fabric.route import PathAttributes
+from netfabric.fabric.session import EndpointsChanged, Hello, RoutesLearned
 from tests.agent.rig import kernel_with, running
 from tests.agent.test_journal import refuse_endpoints
-from tests.fabric.fake_kernel import FakeKernel
-from tests.fabric.script import DUAL, key, request
+from tests.fabric.fake_kernel import FakeKernel, HostLink
+from tests.fabric.script import BLUE, DUAL, PEERS, UPLINKS, intent, key, request
 
+DEFAULT = ip_network("0.0.0.0/0")
 FIRST = (ip_address("10.1.0.1"),)
 
 
@@ -180,6 +189,7 @@ async def test_a_caller_that_goes_away_breaks_nothing(path: Path, gated: Gated) 
         await asyncio.sleep(0)
         removing.cancel()
         await _until(lambda: not gated.links and not list(rig.callers.endpoints()))
+        assert rig.callers.waiting == 0
         assert (await rig.callers.attach(request("c2"))).addresses
 
 
@@ -198,8 +208,9 @@ async def test_many_at_once(path: Path) -> None:
 async def test_without_netmaster_an_add_is_refused_in_time(path: Path) -> None:
     async with running(path, kernel_with("c1"), welcome=False, block_timeout=0.1) as rig:
         assert "netmaster" in rig.callers.unready()
-        with pytest.raises(UnavailableError):
-            await rig.callers.attach(request("c1"))
+        async with asyncio.timeout(TICK / 2):
+            with pytest.raises(UnavailableError):
+                await rig.callers.attach(request("c1"))
 
 
 async def test_check_says_what_is_wrong(path: Path) -> None:
@@ -219,6 +230,56 @@ async def test_an_audit_mends(path: Path) -> None:
         del kernel.links[endpoint.link]
         await _until(lambda: endpoint.link in kernel.links)
         assert rig.thread.audits
+
+
+async def test_a_switchs_route_is_programmed(path: Path) -> None:
+    kernel = kernel_with()
+    kernel.links |= {uplink.link: HostLink(addresses=(uplink,)) for uplink in UPLINKS}
+    async with running(path, kernel) as rig:
+        rig.hear(intent(BLUE))
+        for number, peer in enumerate(PEERS):
+            hop = PathAttributes(peer.address, (peer.asn,))
+            rig.inbox.post(PeerUp(peer.key))
+            rig.inbox.post(PathsReceived(peer.key, hop, (DEFAULT,)))
+            await _until(partial(_has_hops, kernel, number + 1), 3.0)
+        rig.inbox.post(PeerDown(PEERS[0].key, "gone"))
+        await _until(lambda: _hops(kernel) == {PEERS[1].address})
+        rig.inbox.post(PathsReceived(PEERS[1].key, None, (), (DEFAULT,)))
+        await _until(lambda: not kernel.routes and not kernel.nexthops)
+        assert len(rig.said(RoutesLearned)) >= 4
+
+
+def _has_hops(kernel: FakeKernel, number: int) -> bool:
+    return len(_hops(kernel)) == number
+
+
+def _hops(kernel: FakeKernel) -> set[Address]:
+    """Return the gateways of the default route."""
+    route = next((route for route, _ in kernel.routes.values()), None)
+    if not isinstance(route, KernelRoute):
+        return set()
+    found, _ = kernel.nexthops[route.nexthop]
+    members = found.members if isinstance(found, NexthopGroup) else (found.id,)
+    return {kernel.nexthops[m][0].gateway for m in members}  # type: ignore[union-attr]
+
+
+async def test_kernel_work_is_done_in_its_order(gated: Gated) -> None:
+    done: list[str] = []
+    thread = DatapathThread(gated, lambda event: done.append(type(event).__name__), _quiet)
+    endpoint = endpoint_of(request("c1"), "h1", FIRST)
+    thread.perform(Attach(endpoint))
+    thread.perform(Detach(endpoint))
+    asked = asyncio.ensure_future(thread.ask(gated.check, endpoint))
+    await _until(gated.entered.is_set)
+    gated.gate.set()
+    assert await asked == (f"link {endpoint.link} is gone",)
+    await _until(lambda: done == ["Attached", "Detached"])
+    assert gated.links == {}
+    thread.close()
+
+
+def _quiet(subject: str, text: str) -> None:
+    """Take a complaint."""
 
 
 class Bell:
@@ -250,6 +311,9 @@ async def test_touches_are_audited_and_not_too_often(
             made[0].on_touched()
             await asyncio.sleep(0.001)
         assert asyncio.get_running_loop().time() - began >= 0.4
+        made[0].on_touched()
+        before = rig.thread.audits
+        await _until(lambda: rig.thread.audits > before)
         made[0].broken.set()
         with pytest.raises(KernelError):
             await watch.run()

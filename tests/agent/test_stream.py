@@ -167,7 +167,10 @@ async def test_what_is_not_understood_ends_the_session() -> None:
 async def test_one_that_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "WRITE_TIMEOUT", 0.3)
 
+    firsts: list[str | None] = []
+
     async def answer(requests: Any, _: Any) -> AsyncIterator[bytes]:
+        firsts.append((await anext(requests)).WhichOneof("body"))
         yield pb.MasterMessage(loan_ended=pb.LoanEnded(loan="l")).SerializeToString()
         await asyncio.sleep(60)
 
@@ -185,4 +188,6 @@ async def test_one_that_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -
             agent.stream.tell(BlockWanted(f"{number}-{'x' * 10_000}", 4))
         await agent.until(lambda: agent.of(MasterLost))
         assert "does not read" in agent.of(MasterLost)[0].reason
+        await agent.until(lambda: len(agent.of(MasterSaid)) == 2)
+        assert firsts == ["hello", "hello"], "nothing of the earlier session is said in a later one"
     await server.stop(0)
