@@ -58,10 +58,11 @@ def object_to_wire(kind: Kind, obj: Mapping[str, Any], revision: int) -> pb.Obje
     The latter only a hand that wrote to the store itself can have put there; it must not stop a watch.
     """
     form = FORMS[kind.type]
-    wire = pb.Object(key=str(obj["key"]), revision=revision)
+    shown = shown_v2(kind, {"key": kind.key_of(obj), **obj})
+    wire = pb.Object(key=str(shown["key"]), revision=revision)
     spec = getattr(wire, form.member)
     spec.SetInParent()
-    for name, value in shown_v2(kind, obj).items():
+    for name, value in shown.items():
         field = form.fields.get(name)
         if field is not None:
             try:

@@ -17,8 +17,8 @@ from netfabric.proto import fabric_pb2 as fabric
 from netfabric.proto import intent_pb2 as pb
 from netfabric.proto.intent_codec import kind_of, object_from_wire, object_to_wire
 
-MAX_OBJECT = 1 << 20
-"""Octets of one object, as of a body of `/api/v2`."""
+MAX_OCTETS = 1 << 20
+"""Of a request that writes, as of a body of `/api/v2`: what fits in a transaction, and in an answer."""
 MAX_OBJECTS = 1000
 """Of one Apply."""
 _OUTCOMES: dict[Outcome, pb.Outcome.ValueType] = {
@@ -55,15 +55,19 @@ class Intent:
         await self._hub.listed()
         view = self._writer.view
         there = view.objects.get(kind.type, {})
+
+        def show(key: str) -> pb.Object:
+            return object_to_wire(kind, there[key].value, there[key].revision)
+
         wanted = (key for key in there if in_tenant(kind, key, request.tenant))
-        keys, token = page(wanted, cast(ListRequest, request))
-        found = [object_to_wire(kind, there[key].value, there[key].revision) for key in keys]
+        found, token = page(wanted, cast(ListRequest, request), show)
         return pb.ListResponse(
             objects=found, next_page_token=token, version=self._version(view.revision)
         )
 
     async def put(self, request: pb.PutRequest) -> pb.PutResponse:
         """Create or replace an object."""
+        _require_small(request)
         wish = _wish(request.object)
         expected = request.expected_revision if request.HasField("expected_revision") else None
         await self._hub.listed()
@@ -96,6 +100,7 @@ class Intent:
 
     async def apply(self, request: pb.ApplyRequest) -> pb.ApplyResponse:
         """Put all objects, or none."""
+        _require_small(request)
         if len(request.objects) > MAX_OBJECTS:
             raise InvalidError(
                 f"{len(request.objects)} objects in one Apply", f"{MAX_OBJECTS} are the most"
@@ -118,14 +123,17 @@ class Intent:
         return pb.ApplyResponse(results=results, version=self._version(revision))
 
 
+def _require_small(request: pb.PutRequest | pb.ApplyRequest) -> None:
+    if request.ByteSize() > MAX_OCTETS:
+        raise InvalidError(
+            f"the request has {request.ByteSize()} octets", f"{MAX_OCTETS} are the most"
+        )
+
+
 def _wish(wire: pb.Object) -> Wish:
     kind, body = object_from_wire(wire)
     new = read_v2(kind, body)
     new["key"] = wire.key or kind.key_of(new)
-    if wire.ByteSize() > MAX_OBJECT:
-        raise InvalidError(
-            f"{kind.type} {new['key'][:100]}: larger than {MAX_OBJECT} octets", "send less"
-        )
     kept = [f.name for f in kind.fields if f.secret and body.get(f"{f.name}Set") is True]
     return Wish(kind, new, tuple(kept))
 

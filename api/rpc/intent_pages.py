@@ -3,8 +3,8 @@
 import binascii
 import heapq
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 from zlib import crc32
 
 from google.protobuf.message import Message
@@ -13,6 +13,9 @@ from netfabric.fabric.errors import InvalidError
 
 USUAL, MOST = 100, 1000
 """Items of a page: where the client names no number, and at most."""
+FULL = 1 << 20
+"""Octets after which a page ends: clients take messages of 4 MB unless told otherwise."""
+Item = TypeVar("Item", bound=Message)
 
 
 class Paging(Protocol):
@@ -26,8 +29,10 @@ class ListRequest(Paging, Message):
     """A request for a page of what its other fields let through."""
 
 
-def page(keys: Iterable[str], request: ListRequest) -> tuple[list[str], str]:
-    """Return a page's keys, sorted, and the token of the next one, "" after the last.
+def page(
+    keys: Iterable[str], request: ListRequest, show: Callable[[str], Item]
+) -> tuple[list[Item], str]:
+    """Return a page's items, sorted by key, and the token of the next page, "" after the last.
 
     Raises InvalidError for a token that is not of this list. What comes or goes between two pages is in
     the list where its key is still to come.
@@ -35,9 +40,14 @@ def page(keys: Iterable[str], request: ListRequest) -> tuple[list[str], str]:
     after = _after(request)
     size = min(request.page_size or USUAL, MOST)
     found = heapq.nsmallest(size + 1, (key for key in keys if key > after))
-    if len(found) <= size:
-        return found, ""
-    return found[:size], _token(request, found[size - 1])
+    items: list[Item] = []
+    weight = 0
+    for key in found[:size]:
+        items.append(show(key))
+        weight += items[-1].ByteSize()
+        if weight > FULL:
+            break
+    return items, _token(request, found[len(items) - 1]) if len(items) < len(found) else ""
 
 
 def _token(request: ListRequest, last: str) -> str:

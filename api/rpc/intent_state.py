@@ -100,8 +100,7 @@ def _fits(wanted: str, value: str) -> bool:
 def _page(
     found: Mapping[str, Item], request: Message, show: Callable[[str, Item], Shown]
 ) -> tuple[list[Shown], str]:
-    keys, token = page(found, cast(ListRequest, request))
-    return [show(key, found[key]) for key in keys], token
+    return page(found, cast(ListRequest, request), lambda key: show(key, found[key]))
 
 
 def _endpoints_on(view: View, host: str) -> Iterable[tuple[tuple[str, EndpointKey], Endpoint]]:

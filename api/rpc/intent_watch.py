@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 
+import structlog
+
 from netfabric.api.rest.writer import Writer
 from netfabric.api.rpc.hub import Hub
 from netfabric.api.rpc.intent_history import History, Told
@@ -14,6 +16,8 @@ from netfabric.fabric.view import Stored
 from netfabric.proto import fabric_pb2 as fabric
 from netfabric.proto import intent_pb2 as pb
 from netfabric.proto.intent_codec import FORMS, change_to_wire, kind_of
+
+log = structlog.get_logger(__name__)
 
 PART = 1 << 20
 """Octets of a message, about: clients take 4 MB unless told otherwise."""
@@ -52,38 +56,40 @@ class Watch:
         """Send what is asked for; raise a FabricError that tells the client why not."""
         wanted = Wanted(request)
         await self._hub.listed()
+        missed: Iterable[bytes]
         if request.HasField("since"):
-            at = await self._resumed(request.since)
+            missed = await self._missed(wanted, request.since)
+        elif request.changes_only:
+            missed = []
         else:
-            at = self._history.revision
-            if not request.changes_only:
-                # encoded part by part, out of objects that nobody changes: all of one revision
-                there = list(self._there(wanted))
-                await self._send(context, (_encoded(kind, stored) for kind, stored in there), at)
+            # encoded part by part, out of objects that nobody changes: all of one revision
+            there = list(self._there(wanted))
+            missed = (_encoded(*one) for one in there)
+        at = self._history.revision
+        await self._send(context, missed, at)
         await self._follow(wanted, at, context)
 
-    async def _resumed(self, since: fabric.Version) -> int:
-        """Return where to go on; raise CompactedError where that is not known here."""
+    async def _missed(self, wanted: Wanted, since: fabric.Version) -> Iterable[bytes]:
+        """Return what happened after a version; raise CompactedError where that is not known here."""
         if since.epoch and since.epoch != self._hub.store.epoch:
             raise CompactedError(
                 "since: a version of another store, or of one that was replaced",
                 "watch anew, without since",
             )
         await self._writer.reached(since.revision)  # another netmaster may have been ahead of us
-        self._history.since(since.revision)
-        return since.revision
+        return _ours(wanted, self._history.since(since.revision))
 
-    def _there(self, wanted: Wanted) -> Iterator[tuple[Kind, Stored]]:
+    def _there(self, wanted: Wanted) -> Iterator[tuple[Kind, str, Stored]]:
         for kind in wanted.kinds:
             for key, stored in sorted(self._hub.view.objects.get(kind.type, {}).items()):
                 if wanted.passes(kind, key):
-                    yield kind, stored
+                    yield kind, key, stored
 
     async def _follow(self, wanted: Wanted, at: int, context: Context) -> None:
-        history, skipped = self._history, SKIPPED  # the first message comes at once
+        history, skipped = self._history, 0
         while True:
-            changes, at = self._since(at), history.revision
-            ours = [told.octets for told in changes if wanted.passes(told.kind, told.key)]
+            changes, at = self._since(at, context), history.revision
+            ours = _ours(wanted, changes)
             skipped += len(changes) - len(ours)
             if ours or skipped >= SKIPPED:
                 skipped = 0
@@ -91,9 +97,9 @@ class Watch:
             if at == history.revision:
                 await history.moved.wait()
 
-    def _since(self, revision: int) -> list[Told]:
+    def _since(self, revision: int, context: Context) -> list[Told]:
         if self._history.outran(revision):
-            raise _slow()
+            raise _slow(context)
         return self._history.since(revision)
 
     async def _send(self, context: Context, changes: Iterable[bytes], revision: int) -> None:
@@ -105,17 +111,22 @@ class Watch:
                 async with asyncio.timeout(self._stall):
                     await context.write(part)
             except TimeoutError:
-                raise _slow() from None
+                raise _slow(context) from None
 
 
-def _slow() -> ExhaustedError:
+def _ours(wanted: Wanted, changes: Iterable[Told]) -> list[bytes]:
+    return [told.octets for told in changes if wanted.passes(told.kind, told.key)]
+
+
+def _slow(context: Context) -> ExhaustedError:
+    log.warning("a watch is cut off: its client does not read", client=context.peer())
     return ExhaustedError(
         "the client does not read what it asked for", "watch on from the last version it has"
     )
 
 
-def _encoded(kind: Kind, stored: Stored) -> bytes:
-    change = change_to_wire(kind, str(stored.value["key"]), stored.value, stored.revision)
+def _encoded(kind: Kind, key: str, stored: Stored) -> bytes:
+    change = change_to_wire(kind, key, stored.value, stored.revision)
     return pb.WatchResponse(changes=[change]).SerializeToString()
 
 

@@ -213,8 +213,9 @@ class Watching:
         """Return the status with which the watch ends."""
         try:
             async with asyncio.timeout(PATIENCE):
-                async for message in self._call:
+                while isinstance(message := await self._call.read(), pb.WatchResponse):
                     self.messages.append(message)
+                await self._call
         except grpc.aio.AioRpcError as error:
             return error
         raise AssertionError("ended without an error")

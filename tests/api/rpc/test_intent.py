@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 
-from netfabric.api.rpc.intent import MAX_OBJECT, MAX_OBJECTS
+from netfabric.api.rpc.intent import MAX_OBJECTS, MAX_OCTETS
 from netfabric.api.store.base import ROOT
 from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.errors import UnavailableError
@@ -346,7 +346,7 @@ async def test_limits() -> None:
         assert (await client.apply()).results == []
         done = await client.apply(*many[:MAX_OBJECTS])
         assert len(done.results) == MAX_OBJECTS
-        large = network(cfgd_tag="x" * MAX_OBJECT)
+        large = network(cfgd_tag="x" * MAX_OCTETS)
         error = await refusal(client.put(large))
         assert error.code() is Status.INVALID_ARGUMENT
         assert "octets" in str(error.details())
