@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ ENVIRONMENT = {
     "exabgp_log_destination": "stderr",
     "exabgp_log_level": "WARNING",
     "exabgp_tcp_bind": "",
+    "exabgp_bgp_openwait": "10",  # seconds; while it waits it does not even reload
 }
 
 
@@ -103,22 +105,25 @@ class Child:
         fresh.write_text("")
         self.give(fresh)
         fresh.write_text(text)
-        check = await asyncio.create_subprocess_exec(
-            *self._command,
-            "validate",
-            str(fresh),
-            env={**os.environ, **ENVIRONMENT},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        said, _ = await check.communicate()
+        check = await asyncio.to_thread(self._validate, fresh)
         if check.returncode:
-            words = " ".join(said.decode(errors="replace").split()[-40:])
+            words = " ".join(check.stdout.split()[-40:])
             raise InvalidError(
                 f"ExaBGP refuses the configuration: {words}",
                 "correct the peers; the sessions go on with the old configuration",
             )
         fresh.replace(self._conf)
+
+    def _validate(self, path: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self._command, "validate", str(path)],
+            env={**os.environ, **ENVIRONMENT},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
 
     # the process
 

@@ -42,6 +42,8 @@ def in_words(peer: Peer, own_asn: int, reason: str, was_up: bool) -> str:
         text = _CODES.get(code, _CODES.get((code[0], 0), "see RFC 4271, section 4.5"))
         if code == (2, 2):
             return _bad_as(peer, own_asn, who)
+        if code == (4, 0) and not was_up:
+            return _half_open(peer)
         return f"{who} ended the session: {text} ({code[0]},{code[1]})"
     if "removed" in reason or "shutting down" in reason or "closing without sending" in reason:
         return "this host ended the session: its configuration changed, or ExaBGP is ending"
@@ -74,6 +76,14 @@ def over_limit(peer: Peer, rest: float) -> str:
     return (
         f"more than {peer.imports.max_prefixes} prefixes came: filter at the switch, or raise the "
         f"peer's maxPrefixes; the session rests for {rest:g} s"
+    )
+
+
+def _half_open(peer: Peer) -> str:
+    one_sided = "not here" if not peer.ttl_security else "here"
+    return (
+        f"{peer.address} accepts TCP, but its BGP messages or ours do not arrive: TTL security is "
+        f"set on one side only ({one_sided}), or the peer is further away than its multihop says"
     )
 
 

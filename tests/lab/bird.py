@@ -123,6 +123,8 @@ def _peer(settings: SwitchSettings, number: int, peer: SwitchPeer) -> Iterator[s
     yield f"  local {peer.local_address} as {settings.asn};"
     yield f"  neighbor {peer.address} as {peer.asn};"
     yield f"  hold time {settings.hold_time}; keepalive time {settings.keepalive};"
+    # 240 by default: for so long a connection that hangs before OPEN holds up the next one
+    yield f"  startup hold time {settings.hold_time};"
     yield "  connect delay time 1; connect retry time 1; error wait time 1, 2;"
     # A helper keeps a restarting host's routes (RFC 4724, section 4.2). It asks nobody to keep its
     # own: a switch that is gone must not attract traffic for another two minutes.
@@ -131,6 +133,8 @@ def _peer(settings: SwitchSettings, number: int, peer: SwitchPeer) -> Iterator[s
         yield "  passive on;"
     if peer.password:
         yield f'  password "{peer.password}";'
+    if peer.ttl_security:
+        yield "  ttl security on;"
     for family in peer.carried:
         yield f"  ipv{family} {{"
         if family == 4 and peer.extended:

@@ -164,6 +164,8 @@ def _neighbor(settings: SwitchSettings, peer: SwitchPeer) -> Iterator[str]:
         yield f"{words} passive"
     if peer.password:
         yield f"{words} password {peer.password}"
+    if peer.ttl_security:
+        yield f"{words} ttl-security hops 1"
     if peer.extended:
         yield f"{words} capability extended-nexthop"
 

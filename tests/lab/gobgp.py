@@ -179,6 +179,10 @@ def _neighbor(settings: SwitchSettings, peer: SwitchPeer) -> Iterator[str]:
     yield f'    description = "{peer.name}"'
     if peer.password:
         yield f'    auth-password = "{peer.password}"'
+    if peer.ttl_security:
+        yield "  [neighbors.ttl-security.config]"
+        yield "    enabled = true"
+        yield "    ttl-min = 255"
     yield "  [neighbors.timers.config]"
     yield f"    hold-time = {settings.hold_time}"
     yield f"    keepalive-interval = {settings.keepalive}"

@@ -20,6 +20,8 @@ class SwitchPeer:
     role: PeerRole
     """A host gets a default route and nothing else; another switch gets all that came over BGP."""
     password: str = field(default="", repr=False)
+    ttl_security: bool = False
+    """GTSM (RFC 5082)."""
     families: tuple[Family, ...] = ()
     """Empty: the family of `address`. IPv4 over an IPv6 session has next hops of RFC 8950."""
 

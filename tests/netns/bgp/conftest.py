@@ -106,7 +106,7 @@ class Fabric:
     def switch(
         self,
         kind: SwitchKind,
-        families: tuple[Family, ...] = (4, 6),
+        sessions: tuple[Family, ...] = (4, 6),
         asn: int = SWITCH_ASN,
         peer_asn: int = HOST_ASN,
         **options: object,
@@ -114,7 +114,7 @@ class Fabric:
         """Start a switch with one session a family."""
         peers = tuple(
             SwitchPeer(f"host-v{f}", host, peer_asn, switch, "host", **options)  # type: ignore[arg-type]
-            for f in families
+            for f in sessions
             for switch, host in [addresses(f)]
         )
         name = self.switch_ns.name
