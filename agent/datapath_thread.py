@@ -23,6 +23,8 @@ from netfabric.fabric.kernel import KernelState, Operation, Uplink, key_of
 log = structlog.get_logger(__name__)
 
 KernelEffect: TypeAlias = Attach | Detach | Program | Audit
+AGAIN = 1.0
+"""Seconds after which uplinks that could not be read are read again."""
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -47,6 +49,7 @@ class DatapathThread:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="datapath")
         self._gathered: list[Operation] = []
         self._auditing = False
+        self._closed = False
         self.audits = 0
         """Readings of the kernel so far."""
 
@@ -112,7 +115,9 @@ class DatapathThread:
         self._start(observe, report)
 
     def read_uplinks(self) -> None:
-        """Have the host's own addresses read and posted."""
+        """Have the host's own addresses read and posted; again, as long as that fails."""
+        if self._closed:
+            return
         self.flush()
 
         def report(done: Future[tuple[Uplink, ...]]) -> None:
@@ -120,6 +125,8 @@ class DatapathThread:
             self._complain("uplinks", str(error) if error else "")
             if error is None:
                 self._post(UplinksChanged(done.result()))
+            else:
+                asyncio.get_running_loop().call_later(AGAIN, self.read_uplinks)
 
         self._start(self._datapath.uplinks, report)
 
@@ -146,6 +153,7 @@ class DatapathThread:
 
     def close(self) -> None:
         """Finish the call under way, and nothing more."""
+        self._closed = True
         self._thread.shutdown(wait=True, cancel_futures=True)
 
 

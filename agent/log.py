@@ -2,13 +2,32 @@
 
 import logging
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 import structlog
 
 from netfabric.agent.settings import LogFormat
 
 LEVELS = ("debug", "info", "warning", "error")
+
+
+class Forgiving:
+    """A text file that loses what cannot be written: a full disk under the log must not end the agent."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        with suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop."""
+        with suppress(OSError):
+            self._file.flush()
 
 
 def configure(level: str, form: LogFormat) -> None:
@@ -25,11 +44,12 @@ def configure(level: str, form: LogFormat) -> None:
     if form == "json":
         processors.append(structlog.processors.format_exc_info)
         last = structlog.processors.JSONRenderer(sort_keys=True)
+    stderr: Any = Forgiving(sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*processors, last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
+    logging.basicConfig(level=max(number, logging.WARNING), stream=stderr, force=True)

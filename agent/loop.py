@@ -36,6 +36,8 @@ from netfabric.fabric.session import AgentMessage
 
 TICK = 1.0
 """Seconds between Ticks at most."""
+AGAIN = 1.0
+"""Seconds after which sessions that could not be settled are tried again."""
 
 
 class Teller(Protocol):
@@ -103,7 +105,13 @@ class Loop:
         while True:
             await self._unsettled.wait()
             self._unsettled.clear()
-            await self._hands.sessions.settle()
+            try:
+                await self._hands.sessions.settle()
+            except FabricError as error:
+                self._hands.warnings.put("BGP sessions", str(error))
+                asyncio.get_running_loop().call_later(AGAIN, self._unsettled.set)
+            else:
+                self._hands.warnings.put("BGP sessions", "")
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:

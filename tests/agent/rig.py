@@ -33,6 +33,7 @@ class Rig:
     def __init__(self, path: Path, kernel: Datapath, settings: HostSettings = SETTINGS) -> None:
         self.inbox, self.warnings = Inbox(), Warnings()
         self.journal = Journal(path)
+        self._kernel = kernel
         self.thread = DatapathThread(kernel, self.inbox.post, self.warnings.put)
         self.host = Host(settings)
         self.callers = Callers(self.host, self.inbox.post, kernel, self.thread)
@@ -53,7 +54,8 @@ class Rig:
         self.inbox.post(Started(self.journal.open(), kernel.observe(), kernel.uplinks()))
 
     async def _look_up(self, peers: Sequence[Address]) -> Mapping[Address, Address | None]:
-        return dict.fromkeys(peers)
+        find = self._kernel.local_address_for
+        return await self.thread.ask(lambda: {peer: find(peer) for peer in peers})
 
     def tell(self, message: AgentMessage) -> None:
         self.heard.append(message)

@@ -4,13 +4,15 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
-from netfabric.agent import kernel_watch
+from netfabric.agent import datapath_thread, kernel_watch
+from netfabric.agent import loop as loop_module
 from netfabric.agent.datapath_thread import DatapathThread
 from netfabric.agent.kernel_watch import KernelWatch
 from netfabric.agent.loop import TICK
@@ -25,7 +27,7 @@ from netfabric.fabric.errors import (
     UnavailableError,
 )
 from netfabric.fabric.events import PathsReceived, PeerDown, PeerUp
-from netfabric.fabric.kernel import KernelRoute, KernelState, NexthopGroup
+from netfabric.fabric.kernel import KernelRoute, KernelState, NexthopGroup, Uplink
 from netfabric.fabric.prefix import Address
 from netfabric.fabric.route import PathAttributes
 from netfabric.fabric.session import EndpointsChanged, Hello, RoutesLearned
@@ -280,6 +282,38 @@ async def test_kernel_work_is_done_in_its_order(gated: Gated) -> None:
 
 def _quiet(subject: str, text: str) -> None:
     """Take a complaint."""
+
+
+class Deaf(FakeKernel):
+    """A kernel that does not answer at first."""
+
+    def uplinks(self) -> tuple[Uplink, ...]:
+        if threading.current_thread() is not threading.main_thread() and self.failures:
+            raise self.failures.pop()
+        return UPLINKS
+
+    def local_address_for(self, peer: Address) -> Address | None:
+        if self.failures:
+            raise self.failures.pop()
+        return UPLINKS[0].address
+
+
+async def test_a_kernel_that_does_not_answer_is_asked_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "AGAIN", 0.01)
+    monkeypatch.setattr(datapath_thread, "AGAIN", 0.01)
+    kernel = Deaf()
+    async with running(path, kernel) as rig:
+        far = replace(PEERS[0], address=ip_address("192.0.2.1"), multihop=3)
+        kernel.fail_next(*[KernelError("netlink: no answer")] * 2)
+        rig.hear(intent(BLUE, peers=(far,)))
+        await _until(lambda: rig.bgp.told and rig.bgp.sources == {"tor0": "10.90.0.1"})
+        await _until(lambda: not rig.warnings.all())
+        kernel.fail_next(*[KernelError("netlink: no answer")] * 2)
+        rig.thread.read_uplinks()
+        await _until(lambda: "uplinks" in rig.warnings.all())
+        await _until(lambda: not rig.warnings.all() and not kernel.failures)
 
 
 class Bell:

@@ -49,7 +49,7 @@ class Machine:
         return self.directory / "netplugin.log"
 
     def start(self, netmaster: str, *more: str) -> "subprocess.Popen[bytes]":
-        """Start the agent."""
+        """Start the agent, in the host's namespace unless it is told to go there."""
         words = (
             *(NETPLUGIN, "--host", "h1", "--netmaster", netmaster),
             *(
@@ -62,7 +62,10 @@ class Machine:
         )
         with self.log.open("ab") as log:
             self.agent = subprocess.Popen(
-                self.namespace.command(*words), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                words if "--namespace" in more else self.namespace.command(*words),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
         return self.agent
 

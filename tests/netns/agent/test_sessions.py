@@ -61,6 +61,16 @@ async def test_routes_there_and_back(
     assert prefix not in tor.rib()
 
 
+async def test_the_hosts_namespace_may_be_named(
+    machine: Machine, netmaster: SmallNetmaster, tor: Switch
+) -> None:
+    """Kernel, netmaster and ExaBGP: all of it is there."""
+    machine.start(netmaster.address, "--namespace", str(machine.namespace.path))
+    await machine.serving(netmaster.address)
+    address, _ = await machine.add("1")
+    await machine.until(lambda: _has(tor, ip_network(address), HERE), "the container's route")
+
+
 async def test_sessions_outlive_the_agent(
     machine: Machine, netmaster: SmallNetmaster, tor: Switch
 ) -> None:
