@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -21,17 +21,21 @@ ROUTE = KernelRoute(ip_network("10.64.0.0/10"), nexthop=HOP.id)
 class Heard:
     uplinks: int = 0
     touched: int = 0
+    more: asyncio.Event = field(default_factory=asyncio.Event)
 
     def on_uplinks(self) -> None:
         self.uplinks += 1
+        self.more.set()
 
     def on_touched(self) -> None:
         self.touched += 1
+        self.more.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):
             while not condition():
-                await asyncio.sleep(0.01)
+                await self.more.wait()
+                self.more.clear()
 
 
 @asynccontextmanager
@@ -47,9 +51,9 @@ async def listening(real: RealBench) -> AsyncIterator[Heard]:
 async def settled(real: RealBench, heard: Heard) -> Heard:
     """Let what was done before be heard: a marker of somebody else's follows it."""
     before = heard.uplinks
-    await asyncio.to_thread(real.host.run, *"ip addr add 10.91.0.1/32 dev lo".split())
+    await asyncio.to_thread(real.host.run, "ip", "addr", "add", "10.91.0.1/32", "dev", "lo")
     await heard.until(lambda: heard.uplinks > before)
-    await asyncio.to_thread(real.host.run, *"ip addr del 10.91.0.1/32 dev lo".split())
+    await asyncio.to_thread(real.host.run, "ip", "addr", "del", "10.91.0.1/32", "dev", "lo")
     return heard
 
 
