@@ -9,6 +9,7 @@ from netfabric.fabric.errors import InvalidError
 from netfabric.fabric.peer import Peer, Speaker
 
 _SAFE = re.compile(r"[A-Za-z0-9!#%&()*+,./:<=>?@^_|~-]+")
+_LONGEST_PASSWORD = 80
 _API = (
     "api { processes [ agent ]; neighbor-changes; "
     "receive { parsed; update; refresh; notification; } send { parsed; update; } }"
@@ -80,6 +81,11 @@ def _transport(peer: Peer) -> list[str]:
             raise InvalidError(
                 f"peer {peer.key}: the password has a character that ExaBGP's file cannot carry",
                 "use letters, digits and !#%&()*+,./:<=>?@^_|~-",
+            )
+        if len(peer.password) > _LONGEST_PASSWORD:
+            raise InvalidError(
+                f"peer {peer.key}: the password is longer than {_LONGEST_PASSWORD} characters",
+                "shorten it here and at the switch: the kernel's TCP MD5 takes no more",
             )
         lines.append(f'md5-password "{peer.password}";')
     if peer.ttl_security:

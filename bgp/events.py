@@ -122,7 +122,7 @@ def parse(line: str) -> ExaEvent:
         ((peer, held),) = said.items()
         prefixes = tuple(ip_network(route["prefix"]) for route in held["routes"])
         return Out(ip_address(peer), prefixes)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return Unknown(line)
 
 

@@ -12,9 +12,10 @@ import structlog
 
 from netfabric.bgp.child import Child
 from netfabric.bgp.conf import neighbor, render
+from netfabric.bgp.nodelay import hurry
 from netfabric.bgp.speaker import Phase, SpeakerMachine
 from netfabric.fabric.errors import FabricError, InvalidError
-from netfabric.fabric.events import Event, PeerDown
+from netfabric.fabric.events import Event, PeerDown, PeerUp
 from netfabric.fabric.peer import Asn, Peer, Speaker
 from netfabric.fabric.route import Announcement
 
@@ -160,6 +161,8 @@ class ExaBgp:
             self._writer.write("".join(line + "\n" for line in lines).encode())
         heard, self._machine.events[:] = list(self._machine.events), []
         for event in heard:
+            if isinstance(event, PeerUp):
+                hurry(self._child.pid)
             self._on_event(event)
         if self._machine.resting.keys() != self._resting:
             self._resting = frozenset(self._machine.resting)
