@@ -1,12 +1,13 @@
 """What changed in the intent of late, encoded once for everybody who watches."""
 
+import asyncio
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
 from netfabric.api.mirror import Mirror
-from netfabric.api.rpc.hub import Pulse
+from netfabric.api.rpc.hub import GATHER, Pulse
 from netfabric.fabric.errors import CompactedError
 from netfabric.fabric.schema import Kind
 from netfabric.fabric.view import ViewChange
@@ -18,6 +19,8 @@ LIMIT = 10_000
 OCTETS = 32_000_000
 """What they may weigh."""
 GAPS = 1000
+TOLD = 5_000
+"""Messages a second that watches may cost: with many of them changes are gathered longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class _Gap:
 
 
 class History:
-    """Follows a mirror. `moved` is fired after every batch that changed intent."""
+    """Follows a mirror. `moved` is fired soon after intent has changed."""
 
     def __init__(self, mirror: Mirror, limit: int = LIMIT, octets: int = OCTETS) -> None:
         self._mirror = mirror
@@ -51,6 +54,9 @@ class History:
         self._gaps: deque[_Gap] = deque()
         self._listings = mirror.listings
         self.revision = self._floor = mirror.view.revision
+        self._gathering = False
+        self.watching = 0
+        """Clients that follow."""
         self.moved = Pulse()
         mirror.follow(self._follow)
 
@@ -89,13 +95,24 @@ class History:
                 self._log.append(told)
                 self._weight += len(told.octets)
             self._trim()
-            self.moved.fire()
+            self._gather()
 
     def _begin(self, revision: int) -> None:
         self._log.clear()
         self._gaps.clear()
         self._weight = 0
         self.revision = self._floor = revision
+        self._gather()
+
+    def _gather(self) -> None:
+        """Wake those who watch in a moment: what comes close together is one message to each."""
+        if not self._gathering:
+            self._gathering = True
+            pause = max(GATHER, self.watching / TOLD)
+            asyncio.get_running_loop().call_later(pause, self._wake)
+
+    def _wake(self) -> None:
+        self._gathering = False
         self.moved.fire()
 
     def _encoded(self, change: ViewChange) -> Iterator[Told]:

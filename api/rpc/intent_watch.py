@@ -54,6 +54,13 @@ class Watch:
 
     async def serve(self, request: pb.WatchRequest, context: Context) -> None:
         """Send what is asked for; raise a FabricError that tells the client why not."""
+        self._history.watching += 1
+        try:
+            await self._serve(request, context)
+        finally:
+            self._history.watching -= 1
+
+    async def _serve(self, request: pb.WatchRequest, context: Context) -> None:
         wanted = Wanted(request)
         await self._hub.listed()
         missed: Iterable[bytes]

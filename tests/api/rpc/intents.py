@@ -176,6 +176,15 @@ class Watching:
     def __init__(self, client: Client, **fields: Any) -> None:
         self._call = client.intent.Watch(pb.WatchRequest(**fields))
         self.messages: list[pb.WatchResponse] = []
+        self.there: dict[str, int] = {}
+        """What there is by all that was said, with its revisions."""
+
+    def _take(self, message: pb.WatchResponse) -> None:
+        self.messages.append(message)
+        for change in message.changes:
+            self.there.pop(change.key, None)
+            if change.HasField("object"):
+                self.there[change.key] = change.revision
 
     async def until(self, condition: Callable[["Watching"], Any]) -> None:
         """Read on until a condition holds."""
@@ -183,7 +192,7 @@ class Watching:
             while not condition(self):
                 message = await self._call.read()
                 assert isinstance(message, pb.WatchResponse), await self._call.details()
-                self.messages.append(message)
+                self._take(message)
 
     async def complete(self) -> "Watching":
         """Read until everything up to some version has been said."""
@@ -199,22 +208,12 @@ class Watching:
     def changes(self) -> list[pb.Change]:
         return [change for message in self.messages for change in message.changes]
 
-    @property
-    def there(self) -> dict[str, int]:
-        """Keys by what was said of them, with their revisions."""
-        found: dict[str, int] = {}
-        for change in self.changes:
-            found.pop(change.key, None)
-            if change.HasField("object"):
-                found[change.key] = change.revision
-        return found
-
     async def ended(self) -> grpc.aio.AioRpcError:
         """Return the status with which the watch ends."""
         try:
             async with asyncio.timeout(PATIENCE):
                 while isinstance(message := await self._call.read(), pb.WatchResponse):
-                    self.messages.append(message)
+                    self._take(message)
                 await self._call
         except grpc.aio.AioRpcError as error:
             return error
