@@ -130,15 +130,14 @@ class Speaking:
         self.up.discard(key)
         self.torn.discard(key)
         self.failed.add(key)
+        changed = self.rib.forget(key)
         old = self.sessions[key]
         if was_up or old.reason != reason:
             since = now if was_up else old.since
-            self.sessions[key] = replace(
-                old, state="active", since=since, reason=reason, received=0, prefixes=()
-            )
+            self.sessions[key] = replace(old, state="active", since=since, reason=reason)
             self.out.append(Warn(f"peer {key}", reason))
             self.tell_sessions()
-        return self.rib.forget(key)
+        return changed
 
     def received(self, event: PathsReceived) -> set[Prefix]:
         """Take an UPDATE; return the prefixes whose best paths changed."""
@@ -195,7 +194,8 @@ class Speaking:
 
     def tick_if_due(self, now: float) -> None:
         """Report counts that changed, once a second at most."""
-        if now - self._told_at >= 1.0 and (self.counts_changed or self._told != len(self.offered)):
+        changed = self.counts_changed or self._told != len(self.offered)
+        if changed and self.sessions and now - self._told_at >= 1.0:
             self._told_at = now
             self.tell_sessions()
 
