@@ -1,6 +1,6 @@
 """Detached links on their way out: cut off at once, removed together a moment later.
 
-The kernel takes 16 ms to remove one link and hardly more for thirty, and nobody else can change
+The kernel takes some 15 ms to remove one link and 60 for thirty-two, and nobody else can change
 a link meanwhile. So a detached link loses its routes, its name and its mark, and waits in a group.
 """
 
@@ -14,7 +14,7 @@ from netfabric.agent.datapath.netlink import Netlink
 from netfabric.fabric.errors import KernelError
 
 BATCH = 32
-"""Links removed at once; bounds how long an ADD may have to wait (about 30 ms)."""
+"""Links removed at once; bounds how long an ADD may have to wait (about 60 ms)."""
 DELAY = 0.05
 """Seconds that the first of a batch waits for others."""
 
