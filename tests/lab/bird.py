@@ -108,10 +108,10 @@ def _lines(settings: SwitchSettings, log: Path) -> Iterator[str]:
         yield "  merge paths on limit 64;"
         yield f"  ipv{family} {{ import none; export where source = RTS_BGP; }};"
         yield "}"
-        if settings.default_to_hosts:
+        if settings.default_to_hosts:  # preferred less than one that comes over BGP
             yield (
                 f"protocol static default{family} "
-                f"{{ ipv{family}; route {_DEFAULT[family]} unreachable; }}"
+                f"{{ ipv{family} {{ preference 10; }}; route {_DEFAULT[family]} unreachable; }}"
             )
     for number, peer in enumerate(settings.peers):
         yield from _peer(settings, number, peer)

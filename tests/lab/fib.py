@@ -40,11 +40,12 @@ def _rank(path: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 def best(paths: list[dict[str, Any]]) -> Route:
-    """Return the next hops of the paths that are as good as the best; none for routes of our own."""
-    if any("neighbor-ip" not in path for path in paths):
-        return ()
+    """Return the next hops of the paths that are as good as the best; none for a route of our own."""
     top = min(map(_rank, paths))
-    return tuple(sorted({next_hop(path) for path in paths if _rank(path) == top}))
+    equal = [path for path in paths if _rank(path) == top]
+    if any("neighbor-ip" not in path for path in equal):
+        return ()
+    return tuple(sorted({next_hop(path) for path in equal}))
 
 
 def read() -> Table:

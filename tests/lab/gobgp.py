@@ -70,7 +70,9 @@ class Gobgp:
         if self.settings.default_to_hosts:
             for family in FAMILIES:
                 prefix, hop = _DEFAULT[family]
-                self.show(f"global rib add -a ipv{family} {prefix} nexthop {hop} origin igp")
+                # preferred less than one that comes over BGP
+                attributes = f"nexthop {hop} origin igp local-pref 1"
+                self.show(f"global rib add -a ipv{family} {prefix} {attributes}")
 
     def stop(self) -> None:
         """End both (the follower takes its routes out of the kernel) and remove their files."""
