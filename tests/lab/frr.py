@@ -143,9 +143,6 @@ def _lines(settings: SwitchSettings) -> Iterator[str]:
     yield " no bgp default ipv4-unicast"
     yield " no bgp ebgp-requires-policy"
     yield " bgp bestpath as-path multipath-relax"
-    # A helper keeps a restarting host's routes (RFC 4724, section 4.2). It asks nobody to keep its
-    # own: a switch that is gone must not attract traffic for another two minutes.
-    yield " bgp graceful-restart-helper"
     for peer in settings.peers:
         yield from _neighbor(settings, peer)
     for family in FAMILIES:
@@ -160,6 +157,9 @@ def _neighbor(settings: SwitchSettings, peer: SwitchPeer) -> Iterator[str]:
     yield f"{words} timers {settings.keepalive} {settings.hold_time}"
     yield f"{words} timers connect 1"
     yield f"{words} advertisement-interval 0"
+    # A helper keeps a restarting host's routes (RFC 4724, section 4.2). It asks nobody to keep its
+    # own: a switch that is gone must not attract traffic for another two minutes.
+    yield f"{words} graceful-restart-helper"
     if peer.role == "host":
         yield f"{words} passive"
     if peer.password:
