@@ -108,7 +108,7 @@ def _address(addresses: Iterable[Address], family: int) -> str:
 def learned(lab: Lab, containers: Sequence[Container]) -> Table:
     """Return what each switch learned, by its own command line."""
     table = _table(
-        "Learned by the switches", "switch", "runs", "IPv4", "IPv6", "container", "route via"
+        "Learned by the switches", "switch", "runs", "IPv4", "IPv6", "container", "paths via"
     )
     owners = {host_prefix(a): c.title for c in containers for a in c.addresses}
     names = _names(lab)
