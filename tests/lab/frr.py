@@ -143,6 +143,7 @@ def _lines(settings: SwitchSettings) -> Iterator[str]:
     yield " no bgp default ipv4-unicast"
     yield " no bgp ebgp-requires-policy"
     yield " bgp bestpath as-path multipath-relax"
+    yield " coalesce-time 10"  # milliseconds before a new session gets its first UPDATE; else 1,000
     for peer in settings.peers:
         yield from _neighbor(settings, peer)
     for family in FAMILIES:
