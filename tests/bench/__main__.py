@@ -8,13 +8,14 @@ from rich.console import Console
 
 from netfabric.lab.lab import Lab
 from netfabric.lab.settings import Settings
-from tests.bench import attachment, propagation
+from tests.bench import attachment, propagation, rest
 from tests.bench.timing import Comparison
 
 
 def main() -> int:
-    """Bring a lab up, measure, take it down."""
+    """Measure netmaster's REST, then bring a lab up, measure there, take it down."""
     console = Console(width=100)
+    rates = rest.measure(console.print)
     settings = Settings(name="bench", racks=2, hosts=1, tors=2, tor="bird", containers=1)
     comparisons: list[Comparison] = []
     with (
@@ -26,6 +27,7 @@ def main() -> int:
             comparisons.append(comparison)
     for comparison in comparisons:
         console.print(comparison.table())
+    console.print(rest.table(rates))
     return 0
 
 
