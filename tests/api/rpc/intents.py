@@ -51,6 +51,18 @@ def rule(id_: str = "1", **fields: Any) -> pb.Object:
     )
 
 
+def large(at: int) -> pb.Object:
+    """Half a megabyte."""
+    return pb.Object(
+        ext_contracts_group=pb.ExtContractsGroupSpec(
+            tenant_name="blue",
+            contracts_group_name=f"c{at}",
+            contracts_type="provided",
+            contracts=["x" * 1000] * 500,
+        )
+    )
+
+
 def speaker(host: str = "h1", asn: int = 65001, address: str = "10.9.0.2/31") -> pb.Object:
     return pb.Object(bgp=pb.BgpSpec(hostname=host, asn=asn, routerip=address))
 

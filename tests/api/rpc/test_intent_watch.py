@@ -20,6 +20,7 @@ from tests.api.rpc.intents import (
     Client,
     Watching,
     group,
+    large,
     network,
     policy,
     remedy,
@@ -206,18 +207,6 @@ async def test_endpoints_that_come_and_go_leave_a_watch_in_peace() -> None:
         await watch.sees("blue:p")
         assert len(watch.messages) == 2
         assert watch.messages[-1].version.revision == master.view.revision
-
-
-def large(at: int) -> pb.Object:
-    """Half a megabyte."""
-    return pb.Object(
-        ext_contracts_group=pb.ExtContractsGroupSpec(
-            tenant_name="blue",
-            contracts_group_name=f"c{at}",
-            contracts_type="provided",
-            contracts=["x" * 1000] * 500,
-        )
-    )
 
 
 async def test_a_slow_client_is_cut_off_and_holds_up_nobody() -> None:
