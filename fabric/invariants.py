@@ -18,7 +18,11 @@ def violations(entries: Entries) -> list[Violation]:
 
     Subnets, tags and links are gone through as they are stored: the index that rules ask is not believed.
     """
-    view = _view_of(entries)
+    return violations_of(_view_of(entries))
+
+
+def violations_of(view: View) -> list[Violation]:
+    """Return everything that is wrong with what a view shows."""
     found = [*_unreadable(view), *_misplaced(view), *dangling(view, firm=True)]
     return sorted({*found, *check_networks(view), *check_hosts(view)})
 
