@@ -76,8 +76,18 @@ class Loop:
         """Handle events until cancelled. An error in here is a defect and ends the agent."""
         while True:
             await self._inbox.wait(self._patience())
-            self._carry_out(self._handle(self._inbox.take() or [Tick()]))
+            effects = self._handle(self._inbox.take() or [Tick()])
+            if self._answer(effects):
+                await asyncio.sleep(0)  # those who were waited for go first: an engine stands still
+            self._carry_out(effects)
             await asyncio.sleep(0)
+
+    def _answer(self, effects: Iterable[Effect]) -> bool:
+        """Give the answers among these to their callers; return whether there were any."""
+        answers = [e for e in effects if isinstance(e, AttachAnswer | DetachAnswer | Refuse)]
+        for answer in answers:
+            self._hands.callers.answer(answer)
+        return bool(answers)
 
     def _patience(self) -> float:
         """Return seconds until a Tick is needed."""
@@ -144,7 +154,7 @@ class Loop:
             case Tell(message):
                 hands.netmaster.tell(message)
             case AttachAnswer() | DetachAnswer() | Refuse():
-                hands.callers.answer(effect)
+                pass  # has been given already
             case Warn(subject, text):
                 hands.warnings.put(subject, text)
 

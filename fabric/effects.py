@@ -1,7 +1,8 @@
 """What a host's brain wants done: the outputs of `host.Host.handle`.
 
-The loop starts a call's effects in order and waits for none; those that have an outcome post it back
-as an event. What must follow something is therefore decided when its outcome arrives.
+The loop gives a call's answers to callers first, then starts the other effects in order, and waits for
+none; those that have an outcome post it back as an event. What must follow something is therefore decided
+when its outcome arrives.
 """
 
 from dataclasses import dataclass

@@ -82,14 +82,9 @@ class CniServer:
             return failure(CniError(Code.IO_FAILURE, "call on the CNI socket: it did not come"))
         start = time.monotonic()
         answer = await self._carry_out(call)
-        log.info(
-            "CNI",
-            command=call.environment.get("CNI_COMMAND", ""),
-            container=call.environment.get("CNI_CONTAINERID", ""),
-            interface=call.environment.get("CNI_IFNAME", ""),
-            milliseconds=round((time.monotonic() - start) * 1e3, 2),
-            **({"error": answer.text.decode().strip()} if answer.status else {}),
-        )
+        took = time.monotonic() - start
+        # after the answer has been written: the engine waits for that, and not for the log
+        asyncio.get_running_loop().call_soon(_log, call, answer, took)
         return answer
 
     async def _carry_out(self, call: Call) -> Answer:
@@ -103,6 +98,17 @@ class CniServer:
             log.exception("a defect in the CNI server", environment=dict(call.environment))
             what = "the agent failed on this call"
             return failure(CniError(Code.INTERNAL, what, "see the agent's log, and report it"))
+
+
+def _log(call: Call, answer: Answer, took: float) -> None:
+    log.info(
+        "CNI",
+        command=call.environment.get("CNI_COMMAND", ""),
+        container=call.environment.get("CNI_CONTAINERID", ""),
+        interface=call.environment.get("CNI_IFNAME", ""),
+        milliseconds=round(took * 1e3, 2),
+        **({"error": answer.text.decode().strip()} if answer.status else {}),
+    )
 
 
 async def _accept(listener: socket.socket) -> socket.socket:

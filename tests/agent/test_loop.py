@@ -68,8 +68,8 @@ async def test_an_add_is_durable_and_built_when_it_is_answered(path: Path) -> No
         assert _journalled(path) == {"c1/eth0"}
         assert kernel.links[endpoint.link].namespace == "/run/netns/c1"
         assert rig.said(Hello)[0].fresh
-        assert rig.said(EndpointsChanged) == [EndpointsChanged(up=(endpoint,))]
         assert list(rig.callers.endpoints()) == [endpoint]
+        await _until(lambda: rig.said(EndpointsChanged) == [EndpointsChanged(up=(endpoint,))])
         assert await rig.callers.check(endpoint.key) == ()
         await rig.callers.detach(endpoint.key)
         assert _journalled(path) == set()
