@@ -9,6 +9,10 @@ from tests.bench.plugin import Plugin, bridge
 from tests.bench.timing import Comparison, Timings
 
 ROUNDS = 100
+GOALS = {
+    ("netfabric", "ADD"): "ratio at most 0.5",
+    ("netfabric", "DEL"): "0.3 s of it: the fabric forgets the route first",
+}
 BATCH = 10
 """The two take turns in batches, so that what else the machine does hits both."""
 
@@ -36,7 +40,7 @@ def measure(lab: Lab, scratch: Path, say: Callable[[str], None]) -> Comparison:
             "bridge + host-local": bridge(other_host, scratch / "host-local"),
         }
         taken = {
-            (name, command): Timings(f"{command}, {name}")
+            (name, command): Timings(f"{command}, {name}", goal=GOALS.get((name, command), ""))
             for name in plugins
             for command in ("ADD", "DEL")
         }
@@ -45,7 +49,6 @@ def measure(lab: Lab, scratch: Path, say: Callable[[str], None]) -> Comparison:
                 _batch(lab, plugin, range(start, start + BATCH), name, taken)
     finally:
         other_host.delete()
-    taken["netfabric", "ADD"].goal = "ratio at most 0.5"
     rows = [
         (
             taken[name, command],
@@ -64,14 +67,20 @@ def _batch(
     name: str,
     taken: dict[tuple[str, str], Timings],
 ) -> None:
+    """As an engine goes about it: a namespace, its ADD, the next; later each DEL, and its namespace's end."""
     containers = [Namespace(f"{lab.plan.prefix}b{number}") for number in numbers]
-    for container in containers:
-        container.create()
     try:
-        for command in ("ADD", "DEL"):
-            for container in containers:
-                start, end, _ = plugin.call(command, container)
-                taken[name, command].seconds.append(end - start)
+        for container in containers:
+            container.create()
+            _timed(plugin, "ADD", container, taken[name, "ADD"])
+        for container in containers:
+            _timed(plugin, "DEL", container, taken[name, "DEL"])
+            container.delete()
     finally:
         for container in containers:
             container.delete()
+
+
+def _timed(plugin: Plugin, command: str, container: Namespace, into: Timings) -> None:
+    start, end, _ = plugin.call(command, container)
+    into.seconds.append(end - start)
