@@ -52,7 +52,8 @@ async def test_two_netmasters_have_one_history(etcd: Etcd) -> None:
         one, two = [
             await stack.enter_async_context(at_netmaster(etcd, name)) for name in ("m1", "m2")
         ]
-        await one.apply(GLOBAL, TENANT)
+        begun = await one.apply(GLOBAL, TENANT)
+        await Watching(two, since=begun.version).complete()  # the other one has seen it too
         watch = await Watching(one).complete()
         made = await asyncio.gather(
             *(

@@ -17,7 +17,11 @@ from google.protobuf import descriptor_pool
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2  # noqa: F401  known to the pool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
 
+from netfabric.api.rpc.intent_serving import INTENT
 from netfabric.proto import fabric_pb2, fabric_pb2_grpc, intent_pb2, intent_pb2_grpc
 
 if TYPE_CHECKING:
@@ -110,6 +114,19 @@ def test_every_example_is_run_and_shown() -> None:
             assert f'"{example.name}", address' in tests
             assert f"examples/{example.name}" in PAGE
     assert f"```python\n{(EXAMPLES / 'network.py').read_text()}```" in PAGE
+
+
+def test_reflection_alone_tells_a_client_everything(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        told = ProtoReflectionDescriptorDatabase(channel)
+        assert {"netfabric.v1.Intent", "netfabric.v1.State"} <= set(told.get_services())
+        pool = descriptor_pool.DescriptorPool(told)
+        intent = pool.FindServiceByName("netfabric.v1.Intent")
+        assert [method.name for method in intent.methods] == [
+            method.name for method in INTENT.methods
+        ]
+        spec = pool.FindMessageTypeByName("netfabric.v1.PeerSpec")
+        assert "password_set" in spec.fields_by_name
 
 
 COMMANDS = re.findall(
