@@ -73,7 +73,7 @@ class Attachments:
             self.out.append(Refuse(token, admission.being_removed(found.key)))
         elif found.namespace != request.namespace:
             self.out.append(Refuse(token, admission.elsewhere(found.key, found.namespace)))
-        elif found.phase is Phase.UP and found.endpoint is not None:
+        elif found.phase is Phase.UP and found.recorded and found.endpoint is not None:
             self.out.append(AttachAnswer(token, found.endpoint))
         else:
             found.attaching.add(token)
@@ -164,6 +164,8 @@ class Attachments:
         self.out.append(Tell(EndpointsChanged(up=(attachment.endpoint,))))
         network = self.networks.get(attachment.network)
         awaits = network is not None and network.ready == "fabric" and attachment.attaching
+        if not attachment.recorded:
+            return  # answered once it is durable
         if awaits and self._await(attachment, offered, now, withdrawn=False):
             attachment.phase = Phase.CONFIRMING
         else:
@@ -336,7 +338,7 @@ class Attachments:
             until = now + self.settings.cool_down
             self.addresses.cool(attachment.network, addresses, until)
             cooling = tuple((address, until) for address in addresses)
-            self.out.append(Tell(EndpointsChanged(down=(key,))))
+        self.out.append(Tell(EndpointsChanged(down=(key,))))
         change = JournalChange(gone=key, cooling=cooling)
         self.ledger.write(change, partial(self._closed, attachment))
 
@@ -461,11 +463,32 @@ class Attachments:
 
     # recovery
 
-    def adopt(self, endpoint: Endpoint, phase: Phase) -> None:
-        """Take an endpoint of the journal or the store; announced only once its datapath stands."""
-        self.known[endpoint.key] = Attachment(endpoint.key, phase, endpoint=endpoint)
+    def adopt(self, endpoint: Endpoint, phase: Phase) -> Attachment:
+        """Take an endpoint of the journal as one that is there; announced only once its datapath stands."""
+        attachment = Attachment(endpoint.key, phase, endpoint=endpoint, recorded=True)
+        self.known[endpoint.key] = attachment
         if phase is Phase.MENDING:
             self.unverified.add(endpoint.key)
+        return attachment
+
+    def adopt_stored(self, endpoint: Endpoint, phase: Phase) -> None:
+        """Take an endpoint of the store, since the journal was lost; an ADD of it that waits gets it."""
+        waiter = self.known.get(endpoint.key)
+        self.waiting.pop(endpoint.key, None)
+        attachment = self.adopt(endpoint, phase)
+        attachment.recorded = False
+        if waiter is not None and waiter.namespace == endpoint.namespace:
+            attachment.attaching = waiter.attaching
+        elif waiter is not None:
+            self._refuse(waiter, admission.elsewhere(endpoint.key, endpoint.namespace))
+        self.ledger.write(JournalChange(endpoint=endpoint), partial(self._adopted, attachment))
+
+    def _adopted(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
+        attachment.recorded = True
+        if error is not None:
+            self._refuse(attachment, error)
+        elif attachment.phase is Phase.UP:
+            self._answer(attachment)
 
     def resume_leaving(self, now: float) -> None:
         """Go on with DELs that a crash interrupted.

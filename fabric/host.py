@@ -84,6 +84,8 @@ class Host:
         self.started_at = 0.0
         self.audit_at = 0.0
         self.ask_at = 0.0
+        self.sweep_at = float("inf")
+        """When links that nobody knows may go: peers may have their routes until the replay has ended."""
         self.lost: set[HeldBlock] = set()
         """Blocks in use here that the store does not give us."""
 
@@ -128,7 +130,7 @@ class Host:
             case Programmed(failures):
                 self.upkeep.failed(failures)
             case KernelObserved(state):
-                self._audited(state)
+                self._audited(state, now)
             case MasterConnected():
                 self._connected()
             case MasterLost():
@@ -164,7 +166,8 @@ class Host:
         if journal is not None:
             self._recover(journal)
         if journal is not None and journal.intent is not None:
-            self._repair(event.observed)
+            self._spare_unknown_links(now)
+            self._repair(event.observed, now)
             self._intent(journal.intent, now, durable=True)
             self.attachments.resume_leaving(now)
 
@@ -180,9 +183,10 @@ class Host:
         stands = self.kernel_links.get(endpoint.link) == link_of(endpoint)
         return Phase.UP if stands else Phase.MENDING
 
-    def _repair(self, observed: KernelState) -> None:
+    def _repair(self, observed: KernelState, now: float) -> None:
         up = {endpoint.link: endpoint for endpoint in self.attachments.endpoints()}
-        self.upkeep.audit(observed, up, self.attachments.busy())
+        busy = self.attachments.busy()
+        self.upkeep.audit(observed, up, busy, sweep=now >= self.sweep_at)
 
     # netmaster
 
@@ -232,6 +236,8 @@ class Host:
         self.attachments.addresses_came(now)
 
     def _welcome(self, welcome: Welcome, now: float) -> None:
+        if not self.fresh:
+            self._forget_others(welcome)  # before blocks go back: netmaster keeps one with endpoints
         in_use = self.addresses.welcomed(welcome, fresh=self.fresh)
         for block in in_use:
             self.out.append(
@@ -246,26 +252,24 @@ class Host:
         self.lost = set(in_use)
         if self.fresh:
             self._rebuild(welcome, now)
-        else:
-            self._forget_others(welcome)
         self._aggregates()
         self.attachments.addresses_came(now)
 
     def _forget_others(self, welcome: Welcome) -> None:
         """Have netmaster forget endpoints that are not here (any more)."""
-        known = self.attachments.known
-        gone = tuple(e.key for e in welcome.endpoints if e.key not in known)
+        here = {key for key, a in self.attachments.known.items() if a.endpoint is not None}
+        gone = tuple(e.key for e in welcome.endpoints if e.key not in here)
         if gone:
             self.out.append(Tell(EndpointsChanged(down=gone)))
 
     def _rebuild(self, welcome: Welcome, now: float) -> None:
         """The journal was lost: what the store knows and the kernel still has is adopted."""
-        known = self.attachments.known
         for endpoint in welcome.endpoints:
-            if endpoint.link in self.kernel_links and endpoint.key not in known:
-                self.attachments.adopt(endpoint, self._found(endpoint))
+            found = self.attachments.known.get(endpoint.key)
+            unknown = found is None or found.phase is Phase.WAITING
+            if endpoint.link in self.kernel_links and unknown:
+                self.attachments.adopt_stored(endpoint, self._found(endpoint))
                 self.addresses.use(f"{endpoint.tenant}:{endpoint.network}", endpoint.addresses)
-                self.ledger.write(JournalChange(endpoint=endpoint))
         self._spare_unknown_links(now)
         self._forget_others(welcome)
         self.fresh = False
@@ -277,11 +281,15 @@ class Host:
         self.out.append(Audit())
 
     def _spare_unknown_links(self, now: float) -> None:
-        """A link of ours that nobody knows is removed; its addresses are not given out for a while."""
+        """A link of ours that nobody knows is removed later; until then its addresses are not given out."""
+        until = now + max(
+            self.settings.cool_down,
+            self.settings.advertise_timeout + 2 * self.settings.audit_interval,
+        )
         ours = {a.endpoint.link for a in self.attachments.known.values() if a.endpoint}
         for name in self.kernel_links.keys() - ours:
             for address in self.kernel_links[name].addresses:
-                self.addresses.cool_unknown(address, now + self.settings.cool_down)
+                self.addresses.cool_unknown(address, until)
 
     # intent
 
@@ -359,10 +367,10 @@ class Host:
             self.upkeep.paths_changed(changed, self.speaking.rib.local)
             self.speaking.tell_routes(changed)
 
-    def _audited(self, state: KernelState) -> None:
+    def _audited(self, state: KernelState, now: float) -> None:
         if not self.attachments.ready:
             return
-        self._repair(state)
+        self._repair(state, now)
         self.attachments.retry_detach()
 
     def _tick(self, now: float) -> None:
@@ -376,6 +384,7 @@ class Host:
         self.speaking.tick_if_due(now)
         if not self.speaking.replayed and self._replay_ended():
             self.speaking.replay()
+            self.sweep_at = now + self.settings.advertise_timeout + self.settings.drain
         if self.upkeep.inherited and self._settled(now):
             self.upkeep.settle()
         if self.started_at and now >= self.audit_at:

@@ -107,8 +107,18 @@ class Upkeep:
             self.warned.add(subject)
             self.out.append(Warn(subject, f"{errors[0]}{more}"))
 
-    def audit(self, observed: KernelState, endpoints: dict[str, Endpoint], busy: set[str]) -> None:
-        """Repair what differs. `endpoints` by link that should be there; links in `busy` are being changed."""
+    def audit(
+        self,
+        observed: KernelState,
+        endpoints: dict[str, Endpoint],
+        busy: set[str],
+        *,
+        sweep: bool = True,
+    ) -> None:
+        """Repair what differs. `endpoints` by link that should be there; links in `busy` are being changed.
+
+        With `sweep`, links that are neither are removed.
+        """
         links = {}
         self.actual = {}
         for key, thing in observed.objects.items():
@@ -116,7 +126,7 @@ class Upkeep:
                 links[thing.name] = thing
             else:
                 self.actual[key] = thing
-        self._audit_links(links, endpoints, busy)
+        self._audit_links(links, endpoints, busy, sweep)
         self.inherited &= self.actual.keys()
         self.program(None)
         for name in self.warned:
@@ -124,7 +134,11 @@ class Upkeep:
         self.warned = set()
 
     def _audit_links(
-        self, links: dict[str, EndpointLink], endpoints: dict[str, Endpoint], busy: set[str]
+        self,
+        links: dict[str, EndpointLink],
+        endpoints: dict[str, Endpoint],
+        busy: set[str],
+        sweep: bool,
     ) -> None:
         for name, endpoint in endpoints.items():
             if name not in busy and links.get(name) != link_of(endpoint):
@@ -132,7 +146,7 @@ class Upkeep:
         foreign = [
             thing for name, thing in links.items() if name not in endpoints and name not in busy
         ]
-        if foreign:
+        if foreign and sweep:
             steps = plan(difference({}, {key_of(thing): thing for thing in foreign}))
             self.out.append(Program(steps))
 

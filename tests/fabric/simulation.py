@@ -177,6 +177,13 @@ class SimHost:
         """Die here; whatever was not carried out is lost, and so is the connection."""
         self.world.master.lost(self)
         if journal_lost:
+            # What netmaster had not heard of is nobody's now; nothing can be promised for it.
+            stored = {
+                a
+                for (_, a), (h, _) in self.world.master.view.endpoints_by_address.items()
+                if h == self.name
+            }
+            self.broken |= self.attached().keys() - stored
             self.journal = None
         self.start()
 
@@ -242,8 +249,9 @@ class SimHost:
                 self.world.look()
                 self.handle(Attached(endpoint.key, error))
             case Detach(endpoint):
+                stood = {a for a in endpoint.addresses if self.attached().get(a) == endpoint.link}
                 error = self._try(lambda: self.kernel.detach(endpoint))
-                self.broken -= set(endpoint.addresses)
+                self.broken -= stood
                 self.world.look()
                 self.handle(Detached(endpoint.key, error))
             case Program(operations):
@@ -499,14 +507,20 @@ class World:
         owners: dict[Address, str] = {}
         for sim in self.hosts.values():
             for prefix in sim.told:
-                single = prefix.prefixlen == prefix.max_prefixlen
-                broken = prefix.network_address in sim.broken
-                if single and not (broken or sim.kernel.reaches(prefix)):
+                if not self._may_be_told(sim, prefix):
                     raise AssertionError(f"{sim.name} announces {prefix}, which is not attached")
             for address in sim.attached():
                 if address in owners:
                     raise AssertionError(f"{owners[address]} and {sim.name} both have {address}")
                 owners[address] = sim.name
+
+    @staticmethod
+    def _may_be_told(sim: SimHost, prefix: Prefix) -> bool:
+        """Aggregates may, and with them what they have just come to cover; single addresses if attached."""
+        if prefix.prefixlen < prefix.max_prefixlen or sim.kernel.reaches(prefix):
+            return True
+        covered = any(_within(prefix, block) for block in sim.host.attachments.aggregates)
+        return covered or prefix.network_address in sim.broken
 
     def answered(self, sim: SimHost, endpoint: Endpoint) -> None:
         """An ADD was answered: what it says is there, and durable."""

@@ -8,6 +8,7 @@ import pytest
 from netfabric.fabric.effects import (
     Announce,
     Attach,
+    AttachAnswer,
     Audit,
     ConfigureSpeaker,
     Detach,
@@ -15,6 +16,7 @@ from netfabric.fabric.effects import (
     EndReplay,
     Program,
     Record,
+    Refuse,
     Tell,
 )
 from netfabric.fabric.endpoint import Endpoint
@@ -28,7 +30,14 @@ from netfabric.fabric.events import (
     PeerUp,
 )
 from netfabric.fabric.kernel import EndpointLink, Operation
-from netfabric.fabric.session import BlockWanted, EndpointsChanged, HeldLoan, Hello
+from netfabric.fabric.session import (
+    BlockReturned,
+    BlockWanted,
+    EndpointsChanged,
+    HeldBlock,
+    HeldLoan,
+    Hello,
+)
 from netfabric.fabric.upkeep import link_of
 from tests.fabric.script import (
     BLUE,
@@ -59,6 +68,7 @@ def endpoint(number: int) -> Endpoint:
 ONE, TWO = endpoint(1), endpoint(2)
 JOURNAL = JournalState((ONE, TWO), blocks=(BLUE_BLOCK,), intent=intent(BLUE))
 BOTH = kernel(link_of(ONE), link_of(TWO))
+SECOND = ip_network("10.1.0.64/26")
 UNKNOWN = EndpointLink("nf0000000000ff", "02:02:0a:01:00:09", (ip_address("10.1.0.9"),), 1500)
 
 
@@ -136,8 +146,17 @@ def test_a_begun_del_is_not_held_up_by_peers_that_are_away() -> None:
 
 
 def test_a_link_that_the_journal_does_not_know_is_removed() -> None:
-    effects = Script().start(JOURNAL, kernel(link_of(ONE), link_of(TWO), UNKNOWN))
-    assert of(effects, Program) == [Program((Operation("remove", UNKNOWN),))]
+    """An ADD was interrupted. Peers may have its route until the replay has withdrawn it."""
+    script = Script()
+    found = kernel(link_of(ONE), link_of(TWO), UNKNOWN)
+    assert not of(script.start(JOURNAL, found), Program)
+    script.later(SETTINGS.advertise_timeout)
+    assert not of(script(KernelObserved(found)), Program)
+    script.later(SETTINGS.drain)
+    assert of(script(KernelObserved(found)), Program) == [Program((Operation("remove", UNKNOWN),))]
+    # its address was not given out meanwhile
+    given = [script.up(request(f"x{n}")).addresses[0] for n in range(10)]
+    assert not {*UNKNOWN.addresses} & {*given}
 
 
 def test_cooling_loans_and_blocks_outlive_a_restart() -> None:
@@ -216,6 +235,8 @@ def test_unknown_links_are_removed_only_once_it_is_known_what_is_here() -> None:
     assert not of(script(KernelObserved(everything)), Program)
     script.welcome(BLUE_BLOCK, endpoints=[ONE])
     script.says(intent(BLUE))
+    assert not of(script(KernelObserved(everything)), Program)
+    script.later(SETTINGS.advertise_timeout + SETTINGS.drain)
     assert of(script(KernelObserved(everything)), Program) == [
         Program((Operation("remove", UNKNOWN),))
     ]
@@ -238,7 +259,46 @@ def test_a_damaged_endpoint_of_the_store_is_mended_before_it_is_announced() -> N
     assert announced(script.attached("c1")) == {"10.1.0.1/32"}
 
 
+def test_an_add_that_waits_gets_the_endpoint_that_is_there_once_it_is_durable() -> None:
+    script = lost(link_of(ONE))
+    assert script.add(request("c1")) == []
+    welcomed = script.welcome(BLUE_BLOCK, endpoints=[ONE])
+    assert not of(welcomed, AttachAnswer)
+    (answer,) = of(script.recorded(welcomed), AttachAnswer)
+    assert answer.endpoint == ONE
+    assert not of(script.says(intent(BLUE)), Attach)
+
+
+def test_an_add_that_waits_for_a_new_container_of_the_same_name_is_told_so() -> None:
+    script = lost(link_of(ONE))
+    script.add(request("c1", namespace="/run/netns/another"))
+    (refused,) = of(script.welcome(BLUE_BLOCK, endpoints=[ONE]), Refuse)
+    assert ONE.namespace in str(refused.error)
+
+
+def test_the_store_forgets_an_endpoint_that_is_about_to_be_made_anew() -> None:
+    script = lost()
+    script.add(request("c1"))
+    assert told(script.welcome(BLUE_BLOCK, endpoints=[ONE]), EndpointsChanged) == [
+        EndpointsChanged(down=(ONE.key,))
+    ]
+
+
 # netmaster comes and goes
+
+
+def test_endpoints_are_reported_gone_before_their_block_goes_back() -> None:
+    script = Script().ready(BLUE, blocks=[BLUE_BLOCK, HeldBlock(BLUE.key, SECOND)])
+    script.up(request("x", BLUE, "10.1.0.65"))
+    script(MasterLost("gone"))
+    script.gone("x")
+    script.recorded(script.later(SETTINGS.cool_down))
+    script.connect()
+    stale = replace(ONE, key=key("x"), addresses=(ip_address("10.1.0.65"),))
+    effects = script.welcome(BLUE_BLOCK, HeldBlock(BLUE.key, SECOND), endpoints=[stale])
+    said = [type(m) for m in (*told(effects, EndpointsChanged), *told(effects, BlockReturned))]
+    order = [type(t.message) for t in of(effects, Tell)]
+    assert [kind for kind in order if kind in said] == [EndpointsChanged, BlockReturned]
 
 
 def test_what_was_asked_is_asked_anew_of_another_netmaster() -> None:
