@@ -32,6 +32,8 @@ CLIENTS = 16
 """Of each netmaster."""
 LOOKS = 600
 """Revisions, spread over the history, at which everything is checked."""
+ENOUGH = 2_000
+"""Writes that a netmaster has done when it is killed."""
 SHORT, LONG = 4.0, 60.0
 """Seconds."""
 
@@ -153,17 +155,22 @@ async def test_two_netmasters_for_a_minute_one_of_them_killed(
     killed, other = begin(start, etcd, "a"), begin(start, etcd, "b")
     await narrow(other.url)
     churn = Churn(seed, [killed.url, other.url])
-    end = time.monotonic() + LONG
+    end, enough = time.monotonic() + LONG, asyncio.Event()
+
+    def going() -> bool:
+        if churn.done[killed.url] > ENOUGH:
+            enough.set()
+        return time.monotonic() < end
 
     async def kill() -> None:
-        await asyncio.sleep(LONG / 3)
+        await asyncio.wait_for(enough.wait(), LONG)
         killed.process.kill()
         killed.process.wait()
         third = await asyncio.to_thread(begin, start, etcd, "c")
         churn.bases = [third.url, other.url]
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(churn.run(CLIENTS, lambda: time.monotonic() < end))
+        tasks.create_task(churn.run(CLIENTS, going))
         tasks.create_task(kill())
     await check(store, churn)
     assert churn.tally.unknown, "nothing was on its way when it was killed"
