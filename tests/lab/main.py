@@ -1,9 +1,11 @@
 """The command line `netlab`: a whole fabric in network namespaces on this machine."""
 
 import os
+import shutil
 import signal
 import sys
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -109,17 +111,27 @@ def _not_up(lab: Lab, error: BaseException, clean: bool) -> None:
         return  # refused before anything was made
     what = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     complaints.print(f"netlab: up {what} at: {lab.step}", style="bold red")
-    down = f"netlab down{_option(lab)}"
+    down = f"{_command()} down{_option(lab)}"
     if clean:
         sweep(lab.settings.name)
         complaints.print("Everything that was there is removed again (--clean-on-failure).")
         return
     complaints.print(
-        f"Logs: {lab.files.run}; netlab logs NODE{_option(lab)} shows those of a node."
+        f"Logs: {lab.files.run}; {_command()} logs NODE{_option(lab)} shows those of a node."
     )
     complaints.print(f"What there is stays for you to look at; remove it with: {down}")
     if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm("Remove it now?", err=True):
         sweep(lab.settings.name)
+
+
+def _command() -> str:
+    """Return what to type for netlab, from here: its name alone only where the shell finds it."""
+    called = Path(sys.argv[0]).absolute()
+    found = shutil.which("netlab")
+    if found and Path(found).samefile(called):
+        return "netlab"
+    here = Path.cwd()
+    return str(called.relative_to(here) if called.is_relative_to(here) else called)
 
 
 def _option(lab: Lab) -> str:
@@ -151,7 +163,7 @@ def _around(lab: Lab) -> Table:
         (f"kill{option} host1 netplugin", "and restart: containers do not notice"),
         (f"down{option}", "remove all of it"),
     ):
-        table.add_row(f"  netlab {words}", what)
+        table.add_row(f"  {_command()} {words}", what)
     return table
 
 
