@@ -94,7 +94,7 @@ class Control:
                 "a host is away and keeps what it holds",
                 host=host,
                 holds=now[host],
-                remedy="bring it back, or remove it for good when its containers are known to be gone",
+                remedy="bring it back, or remove it for good when its containers are known to be gone: netctl host rm",
             )
         self._away = now
 

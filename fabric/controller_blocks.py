@@ -244,8 +244,9 @@ def decide_lent(view: View, host: str, answer: LendAnswered) -> LendDecision:
         raise UnauthorizedError(f"loan {loan.id}: is of host {loan.owner}", "answer your own")
     if loan.address is not None:
         return LendDecision(ended=answer.address is not None and answer.address != loan.address)
-    unchanged = {key: revision_of(view, key)}
-    if answer.address is None:
+    held = block_at(loan.network, loan.block)
+    unchanged = {key: revision_of(view, key), held: revision_of(view, held)}
+    if answer.address is None or view.blocks.get((loan.network, loan.block)) != host:
         return LendDecision(Write({}, (key,), unchanged))
     if not contains(loan.block, host_prefix(answer.address)):
         raise UnauthorizedError(
@@ -254,7 +255,8 @@ def decide_lent(view: View, host: str, answer: LendAnswered) -> LendDecision:
     given = HeldLoan(
         loan.id, loan.network, loan.block, loan.owner, loan.borrower, answer.address, loan.wanted
     )
-    return LendDecision(Write({key: fields_of(given)}, (), unchanged))
+    # The block is written again, as it was: whoever removes it must have seen that it is lent from.
+    return LendDecision(Write({key: fields_of(given), held: {"host": host}}, (), unchanged))
 
 
 def decide_loan_end(view: View, host: str, loan_id: str) -> Decision:

@@ -78,6 +78,13 @@ class Netmaster:
         """Remove an object."""
         self.call("DELETE", f"/api/v2/{plural}/{quote(key, safe=':')}")
 
+    def remove_host(self, name: str, **flags: bool) -> dict[str, Any]:
+        """Remove what is held in a host's name; return what went and what stayed."""
+        query = urlencode({flag: "1" for flag, on in flags.items() if on})
+        path = f"/api/v2/hosts/{quote(name, safe='')}"
+        said: dict[str, Any] = self.call("DELETE", f"{path}?{query}" if query else path)
+        return said
+
     def watch(self, plural: str, **query: str) -> Iterator[tuple[str, Any]]:
         """Yield a kind's events as (name, data) until the server ends; raise RefusedError or UnavailableError."""
         asked = {"watch": "1"} | {name: value for name, value in query.items() if value}

@@ -273,3 +273,42 @@ def host_inspect(netmaster: Netmaster, name: str, form: str) -> None:
             output.dump(item, form)
             return
     raise RefusedError(404, f"host {name}: unknown", "netctl host ls lists the hosts")
+
+
+@host.command("rm")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Also while its agent is connected: its session ends.")
+@click.option("--with-intent", is_flag=True, help="Its Bgp and its peers, too.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@form_options
+@click.pass_obj
+def host_rm(
+    netmaster: Netmaster, name: str, force: bool, with_intent: bool, dry_run: bool, form: str
+) -> None:
+    """Remove a host that is gone for good: its endpoints, blocks and loans.
+
+    Its addresses may be given to others from then on, so its containers have to be gone. Refused while its agent
+    is connected. Its Bgp and peers stay, for a machine that takes its place, unless --with-intent is given.
+    """
+    said = netmaster.remove_host(name, force=force, withIntent=with_intent, dryRun=dry_run)
+    if form != "table":
+        output.dump(said, form)
+        return
+    for line in removal_lines(said):
+        click.echo(line)
+
+
+def removal_lines(said: output.Item) -> list[str]:
+    """Return what became of a host's removal, in words."""
+    done = "would be removed" if said["dryRun"] else "removed"
+    held = ", ".join(f"{what}: {said[what]}" for what in ("endpoints", "blocks", "loans"))
+    lines = [f"host {said['key']}: {done} ({held})"]
+    lines += [f"{done}: {name}" for name in said["objects"]]
+    lines += [
+        f"kept: block {block['prefix']} of {block['network']}: {block['reason']};"
+        " run this again when that has ended"
+        for block in said["kept"]
+    ]
+    if said["objectsKept"]:
+        lines.append(f"kept: {', '.join(said['objectsKept'])} (--with-intent removes them)")
+    return lines

@@ -64,18 +64,17 @@ _PAGING = [
     | {"description": "a page of so many items, by key"},
     _query("after", "the page after this key: the `next` of the page before"),
 ]
-_WATCH: Schema = {
-    "name": "watch",
-    "in": "query",
-    "schema": {"enum": ["0", "1", "false", "true"]},
-} | {
-    "description": "1: server-sent events; put for each object, listed, then put and delete as they happen"
-}
-_DRY: Schema = {
-    "name": "dryRun",
-    "in": "query",
-    "schema": {"enum": ["0", "1", "false", "true"]},
-} | {"description": "1: answer what would change, and change nothing"}
+
+
+def _flag(name: str, about: str) -> Schema:
+    values = {"enum": ["0", "1", "false", "true"]}
+    return {"name": name, "in": "query", "schema": values, "description": f"1: {about}"}
+
+
+_WATCH = _flag(
+    "watch", "server-sent events; put for each object, listed, then put and delete as they happen"
+)
+_DRY = _flag("dryRun", "answer what would change, and change nothing")
 
 
 def _body(schema: str) -> Item:
@@ -175,7 +174,26 @@ def _reading_paths() -> Item:
         {"200": _json({"type": "object"})} | _problems(404, 503),
     )
     found["/api/v2/inspect/endpoints/{key}"] = {"parameters": [KEY], "get": get}
+    found["/api/v2/hosts/{key}"] = _host()
     return found
+
+
+def _host() -> Item:
+    read = {"200": _json(READINGS["hosts"][0])} | _problems(404, 503)
+    gone = {"200": _json(ref("HostRemoval"), "what went, and what stayed")}
+    flags = {
+        "force": "also while its agent is connected: its session ends",
+        "withIntent": "its Bgp and its peers, too",
+    }
+    return {
+        "parameters": [KEY | {"description": "the host's name"}],
+        "get": _operation("hosts", "getHost", "Read a host", read),
+        "delete": _operation(
+            *("hosts", "deleteHost", "Remove a host that is gone for good"),
+            gone | _problems(404, 409, 422, 503),
+            parameters=[*(_flag(name, words) for name, words in flags.items()), _DRY],
+        ),
+    }
 
 
 def _v1_paths() -> Item:

@@ -203,9 +203,22 @@ PLAN = _object(
 )
 
 
+REMOVAL = _object(
+    {"key": TEXT, "endpoints": NUMBER, "loans": NUMBER, "blocks": NUMBER}
+    | {"objects": TEXTS, "objectsKept": TEXTS, "dryRun": {"type": "boolean"}}
+    | {
+        "kept": {
+            "type": "array",
+            "items": _object({"network": TEXT, "prefix": TEXT, "reason": TEXT}),
+        }
+    },
+    ["key", "endpoints", "loans", "blocks", "kept", "objects", "objectsKept", "dryRun"],
+)
+
+
 def all_schemas() -> dict[str, Schema]:
     """Return every schema by name."""
-    found: dict[str, Schema] = {"Problem": PROBLEM, "Plan": PLAN}
+    found: dict[str, Schema] = {"Problem": PROBLEM, "Plan": PLAN, "HostRemoval": REMOVAL}
     for kind in kinds.V2.values():
         found |= kind_schemas(kind)
     for kind in kinds.V1.values():

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from netfabric.api.rest.changes import Changes
+from netfabric.api.rest.hosts import Hosts
 from netfabric.api.rest.inspection import inspected, missing
 from netfabric.api.rest.problem import MalformedError, problem
 from netfabric.api.rest.readings import READINGS
@@ -24,6 +25,7 @@ class V2:
         self._writer = writer
         self._watches = watches
         self._changes = Changes(writer)
+        self._hosts = Hosts(writer)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve a URL under /api/v2/."""
@@ -38,6 +40,8 @@ class V2:
     async def _route(self, request: web.Request, plural: str, key: str) -> web.StreamResponse:
         if plural == "inspect":
             return self._inspected(request, *key.partition("/")[::2])
+        if plural == "hosts" and key:
+            return await self._hosts.handle(key, request)
         kind = KINDS.get(plural)
         if kind is None:
             return self._reading(request, plural, key)
@@ -101,6 +105,8 @@ def _filter(kind: Kind, request: web.Request) -> Wanted:
 
 
 def _about(words: list[str]) -> str:
+    if words[0] == "hosts" and len(words) == 2:
+        return f"host {words[1]}"
     kind = KINDS.get(words[0])
     if kind is None:
         return ""

@@ -103,6 +103,7 @@ class Presence:
         """Raise SupersededError where another session has taken over; speak again where only the lease ended."""
         entry = await self._store.get(self._key)
         if entry is None:
+            await self._refuse_removed()
             await self.take()
         elif entry.lease != self._lease:
             raise SupersededError(
@@ -111,6 +112,17 @@ class Presence:
             )
         else:
             self.revision = entry.revision
+
+    async def _refuse_removed(self) -> None:
+        """Raise SupersededError where the status went though our lease lives: somebody has removed the host."""
+        try:
+            await self._store.keep(self._lease)
+        except NotFoundError:
+            return
+        raise SupersededError(
+            f"host {self.status.name}: was removed by an operator",
+            "connect again: what it holds and nobody else has got is then its own again",
+        )
 
     def suspect(self, revision: int) -> None:
         """Look whether somebody else has written the host's status: the view shows it at a revision."""

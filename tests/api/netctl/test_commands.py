@@ -239,3 +239,17 @@ def test_completion_of_names(
     for tenant, name in (("default", "c-one"), ("default", "c-two"), ("cc", "c-three")):
         netctl("policy", "rm", "-t", tenant, name)
     netctl("tenant", "rm", "cc")
+
+
+def test_a_host_is_removed(netctl: "Netctl") -> None:
+    netctl("bgp", "create", "gone1", "--router-ip", "10.99.1.2/31", "--as", "65001")
+    netctl("peer", "create", "gone1", "tor", "--address", "10.99.1.3", "--as", "65002")
+    tried = netctl("host", "rm", "gone1", "--dry-run", "--with-intent").out.splitlines()
+    assert tried[0] == "host gone1: would be removed (endpoints: 0, blocks: 0, loans: 0)"
+    assert tried[1:] == ["would be removed: peer gone1:tor", "would be removed: Bgp gone1"]
+    out = netctl("host", "rm", "gone1").out
+    assert out.splitlines()[1:] == ["kept: peer gone1:tor, Bgp gone1 (--with-intent removes them)"]
+    said = json.loads(netctl("hosts", "delete", "gone1", "--with-intent", "-o", "json").out)
+    assert said["objects"] == ["peer gone1:tor", "Bgp gone1"]
+    again = netctl("host", "rm", "gone1", status=2).err
+    assert again == "netctl: host gone1 is unknown: netctl host ls lists the hosts\n"

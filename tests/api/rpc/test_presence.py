@@ -10,6 +10,7 @@ from netfabric.api.commit import Commits
 from netfabric.api.mirror import Mirror
 from netfabric.api.rpc.presence import Presence
 from netfabric.api.statuses import SupersededError
+from netfabric.api.store.base import Delete
 from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.controller import Decision
 from netfabric.fabric.errors import ConflictError
@@ -69,6 +70,17 @@ async def test_a_session_whose_lease_ended_goes_on_under_another() -> None:
         await store.revoke((await store.get("/netfabric/v1/host/h1")).lease)  # type: ignore[union-attr]
         await commits.carry_out(write, one)
         assert await store.get("/netfabric/v1/host/h1")
+
+
+async def test_a_session_whose_host_was_removed_has_to_say_hello_again() -> None:
+    store = MemoryStore()
+    one = Presence(store, HostStatus("h1", "192.0.2.1"))
+    async with following(store) as commits:
+        await one.take()
+        await store.txn([], [Delete("/netfabric/v1/host/h1")])
+        with pytest.raises(SupersededError, match="removed by an operator"):
+            await commits.carry_out(write, one)
+        assert await store.get(KEY) is None
 
 
 async def test_its_own_status_written_meanwhile_is_no_other_session() -> None:
