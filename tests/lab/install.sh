@@ -54,7 +54,7 @@ python_environment() {
         /usr/bin/python3 -m venv .venv
     }
     say "Python packages of netfabric${1:-}"
-    .venv/bin/pip install -q --disable-pip-version-check -e ".${1:-}"
+    .venv/bin/pip install -q --disable-pip-version-check --use-pep517 -e ".${1:-}"
 }
 
 command -v dpkg-query >/dev/null || die "this installs Debian packages: use Debian 12 or newer, or Ubuntu 24.04 or newer"
