@@ -13,7 +13,7 @@ SAY += "print('done')"
 
 def _say(form: str, **more: object) -> "subprocess.CompletedProcess[str]":
     words = [sys.executable, "-c", SAY.replace("{form!r}", repr(form))]
-    return subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=20, check=True, **more)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=20, check=False, **more)  # type: ignore[call-overload,no-any-return]
 
 
 def test_text_and_json() -> None:
@@ -28,5 +28,6 @@ def test_text_and_json() -> None:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_full_disk_ends_nothing(form: str) -> None:
+    """Python itself may exit with 120 afterwards, for what it could not flush at the very end."""
     with open("/dev/full", "w") as full:
         assert _say(form, stderr=full).stdout == "done\n"

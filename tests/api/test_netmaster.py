@@ -3,7 +3,7 @@
 import json
 import re
 import signal
-import subprocess
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,12 +83,9 @@ def test_what_is_in_sqlite_outlives_the_process(start: "Starter", tmp_path: Path
     first.until(lambda: re.search(r'"event": "ready"', first.said))
     lines = [json.loads(line) for line in first.said.splitlines()]
     rest = next(line["rest"] for line in lines if line["event"] == "listening")
-    done = subprocess.run(
-        ["curl", "-sS", f"http://{rest}/api/v1/tenants/blue/", "-d", '{"tenantName":"blue"}'],
-        capture_output=True,
-        check=True,
-    )
-    assert b'"key":"blue"' in done.stdout
+    url, body = f"http://{rest}/api/v1/tenants/blue/", b'{"tenantName":"blue"}'
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=20) as answer:
+        assert b'"key":"blue"' in answer.read()
     first.process.kill()
     first.process.wait()
     second = start(*words[:2], "--fwdmode", "routing").ready()
