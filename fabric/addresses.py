@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from heapq import heappop, heappush
 
+from netfabric.fabric.cooling import Cooling
 from netfabric.fabric.effects import Effect, JournalChange, Tell
 from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import FabricError
@@ -49,18 +49,19 @@ class Addresses:
     loans: dict[str, HeldLoan] = field(default_factory=dict)
     lending: set[str] = field(default_factory=set)
     """Loans that are not durable here yet."""
-    cooling: list[tuple[float, str, int, Address]] = field(default_factory=list)
-    """A heap of (time, network key, IP version, address)."""
+    cooling: Cooling = field(default_factory=Cooling)
     asked: dict[tuple[str, Family], tuple[BlockWanted, float]] = field(default_factory=dict)
     """What netmaster was asked for, one at a time for each pool, and when."""
-    inherited: list[tuple[Address, float]] = field(default_factory=list)
-    """Cooling addresses of the journal whose network is not known yet."""
+    inherited: list[tuple[Address, float, bool]] = field(default_factory=list)
+    """Cooling addresses whose network is not known yet, and whether they were ours (the journal has them)."""
+    idle: set[str] = field(default_factory=set)
+    """Borrowed loans that nobody used when they were last looked at."""
 
     def recover(self, journal: JournalState) -> None:
         """Start from what the journal holds; pools come with the intent."""
         self.blocks = dict.fromkeys(journal.blocks)
         self.loans = {loan.id: loan for loan in journal.loans}
-        self.inherited = list(journal.cooling)
+        self.inherited = [(address, until, True) for address, until in journal.cooling]
 
     # networks
 
@@ -116,8 +117,8 @@ class Addresses:
         for endpoint in endpoints:
             self.use(f"{endpoint.tenant}:{endpoint.network}", endpoint.addresses)
         inherited, self.inherited = self.inherited, []
-        for address, until in inherited:
-            self.cool_unknown(address, until)
+        for address, until, ours in inherited:
+            self.cool_unknown(address, until, ours=ours)
 
     def network_of(self, address: Address) -> str:
         """Return the key of the network whose held block or loan has an address, or ""."""
@@ -140,42 +141,56 @@ class Addresses:
                 pool.reserve(address)
 
     def take(self, network: str, family: Family, wanted: Address | None) -> Address | None:
-        """Return an address out of what is held, or None."""
-        return self.pools[network, family].take(wanted)
+        """Return an address out of what is held, or None.
 
-    def give_back(self, network: str, addresses: Iterable[Address]) -> None:
-        """Free addresses at once: nobody has seen them."""
+        Whoever asks for one that cools down here gets it; `give_back` lets it cool on.
+        """
+        pool = self.pools[network, family]
+        if wanted is not None and pool.holds(wanted) and self.cooling.lift(network, wanted):
+            return wanted
+        return pool.take(wanted)
+
+    def give_back(
+        self, network: str, addresses: Iterable[Address]
+    ) -> tuple[tuple[Address, float], ...]:
+        """Free addresses at once: nobody has seen them; return those that have to cool on, and until when."""
+        cooling = []
         for address in addresses:
-            if pool := self.pools.get((network, family_of(address))):
-                pool.release(address)
+            if until := self.cooling.restore(network, address):
+                cooling.append((address, until))
+            else:
+                self._release(network, address)
+        return tuple(cooling)
+
+    def _release(self, network: str, address: Address) -> None:
+        if pool := self.pools.get((network, family_of(address))):
+            pool.release(address)
 
     def cool(self, network: str, addresses: Iterable[Address], until: float) -> None:
         """Keep addresses from being given out until then."""
         self.use(network, addresses)
         for address in addresses:
-            heappush(self.cooling, (until, network, address.version, address))
+            self.cooling.add(network, address, until)
 
-    def cool_unknown(self, address: Address, until: float) -> None:
+    def cool_unknown(self, address: Address, until: float, *, ours: bool = False) -> None:
         """Keep an address from being given out until then, as soon as its network is known."""
         if network := self.network_of(address):
-            self.cool(network, (address,), until)
+            self.use(network, (address,))
+            self.cooling.add(network, address, until, ours=ours)
         else:
-            self.inherited.append((address, until))
+            self.inherited.append((address, until, ours))
 
     def tick(self, now: float) -> bool:
         """Let addresses that have cooled down be used again; return whether any have.
 
         A block or a loan of which nothing is used any more may go back with them.
         """
-        cooled: list[tuple[str, Address]] = []
-        while self.cooling and self.cooling[0][0] <= now:
-            _, network, _, address = heappop(self.cooling)
-            cooled.append((network, address))
+        cooled = list(self.cooling.due(now))
         if not cooled:
             return False
         self.ledger.write(JournalChange(cooled=tuple(a for _, a in cooled)))
         for network, address in cooled:
-            self.give_back(network, (address,))
+            self._release(network, address)
             self._return_unused(network, address)
         return True
 
@@ -312,7 +327,7 @@ class Addresses:
         self.lending.discard(loan.id)
         if error is not None and loan.address is not None:
             del self.loans[loan.id]
-            self.give_back(loan.network, (loan.address,))
+            self._release(loan.network, loan.address)
         self.out.append(Tell(LendAnswered(loan.id, None if error else loan.address)))
 
     def loan_ended(self, loan_id: str) -> None:
@@ -320,7 +335,7 @@ class Addresses:
         loan = self.loans.pop(loan_id, None)
         if loan and loan.address:
             self.ledger.write(JournalChange(loan_gone=loan_id))
-            self.give_back(loan.network, (loan.address,))
+            self._release(loan.network, loan.address)
 
     # giving back
 
@@ -334,6 +349,21 @@ class Addresses:
         for loan in self._loans_of((network, pool.family)):
             if loan.address == address and loan.borrower == self.settings.host:
                 self._return_loan(pool, loan)
+
+    def return_idle_loans(self) -> None:
+        """Give back borrowed addresses that nobody used at the last look and nobody uses now.
+
+        Such a one came after its ADD gave up, or that ADD failed. Whoever asks again soon still finds it.
+        """
+        idle = {}
+        for loan in self.loans.values():
+            pool = self.pools.get((loan.network, family_of(loan.block)))
+            ours = loan.borrower == self.settings.host and loan.address is not None
+            if ours and pool and not pool.is_taken(loan.address):
+                idle[loan.id] = (pool, loan)
+        for loan_id in self.idle & idle.keys():
+            self._return_loan(*idle.pop(loan_id))
+        self.idle = set(idle)
 
     def _return_loan(self, pool: Pool, loan: HeldLoan) -> None:
         if loan.address:

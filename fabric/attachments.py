@@ -128,7 +128,9 @@ class Attachments:
         waiter.endpoint = endpoint_of(waiter.request, self.settings.host, addresses)
         waiter.taken = []
         waiter.phase = Phase.BUILDING
-        self.ledger.write(JournalChange(endpoint=waiter.endpoint), partial(self._recorded, waiter))
+        lifted = self.addresses.cooling.lifted(waiter.network, addresses)
+        change = JournalChange(endpoint=waiter.endpoint, cooled=lifted)
+        self.ledger.write(change, partial(self._recorded, waiter))
         self.out.append(Attach(waiter.endpoint))
 
     def _recorded(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
@@ -160,6 +162,7 @@ class Attachments:
     def _stand(self, attachment: Attachment, now: float) -> None:
         assert attachment.endpoint is not None
         attachment.phase = Phase.UP
+        self.addresses.cooling.settle(attachment.network, attachment.endpoint.addresses)
         offered = self.announce([attachment])
         self.out.append(Tell(EndpointsChanged(up=(attachment.endpoint,))))
         network = self.networks.get(attachment.network)
@@ -333,7 +336,7 @@ class Attachments:
         addresses = attachment.endpoint.addresses
         cooling: tuple[tuple[Address, float], ...] = ()
         if attachment.failure is not None:
-            self.addresses.give_back(attachment.network, addresses)  # nobody has seen them
+            cooling = self.addresses.give_back(attachment.network, addresses)  # nobody saw them
         else:
             until = now + self.settings.cool_down
             self.addresses.cool(attachment.network, addresses, until)

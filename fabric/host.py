@@ -237,7 +237,9 @@ class Host:
 
     def _welcome(self, welcome: Welcome, now: float) -> None:
         if not self.fresh:
-            self._forget_others(welcome)  # before blocks go back: netmaster keeps one with endpoints
+            self._forget_others(
+                welcome
+            )  # before blocks go back: netmaster keeps one with endpoints
         in_use = self.addresses.welcomed(welcome, fresh=self.fresh)
         for block in in_use:
             self.out.append(
@@ -390,6 +392,8 @@ class Host:
         if self.started_at and now >= self.audit_at:
             self.audit_at = now + self.settings.audit_interval
             self.out.append(Audit())
+            if self.attachments.ready:
+                self.addresses.return_idle_loans()
 
     def _settled(self, now: float) -> bool:
         if now - self.started_at >= SETTLE_TIMEOUT:

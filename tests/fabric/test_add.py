@@ -135,12 +135,50 @@ def test_an_address_in_use_is_refused(script: Script) -> None:
     assert "10.1.0.40" in str(error)
 
 
-def test_an_address_that_cools_down_is_refused_until_it_has(script: Script) -> None:
-    script.up(request("a", BLUE, "10.1.0.40"))
+def test_an_address_that_cools_down_is_given_to_who_asks_for_it_and_to_nobody_else(
+    script: Script,
+) -> None:
+    """A reload of a container's network: DEL, and at once ADD with the address that it had."""
+    script.up(request("a"))
     script.gone("a")
-    assert isinstance(refusal(script.add(request("b", BLUE, "10.1.0.40"))), ConflictError)
+    assert str(script.up(request("other")).addresses[0]) == "10.1.0.2"
+    begun = script.add(request("a", BLUE, "10.1.0.1"))
+    assert of(begun, Record)[0].change.cooled == (ip_address("10.1.0.1"),)
+    stands = [*script.recorded(begun), *script.attached("a")]
+    assert announced(stands) == {"10.1.0.1/32"}
+    # its first cooling down ends, and does not free what is in use again
     script.later(SETTINGS.cool_down)
-    assert str(script.up(request("b", BLUE, "10.1.0.40")).addresses[0]) == "10.1.0.40"
+    assert isinstance(refusal(script.add(request("b", BLUE, "10.1.0.1"))), ConflictError)
+    script.gone("a")
+    assert str(script.up(request("next")).addresses[0]) == "10.1.0.3"
+    script.later(SETTINGS.cool_down)
+    assert str(script.up(request("last")).addresses[0]) == "10.1.0.1"
+
+
+def test_an_address_given_again_in_vain_cools_for_the_rest_of_its_time(script: Script) -> None:
+    script.up(request("a"))
+    script.gone("a")
+    until = script.now + SETTINGS.cool_down
+    begun = script.add(request("a", BLUE, "10.1.0.1"))
+    script.recorded(begun)
+    script.attached("a", BROKEN)
+    gone = script.detached("a")
+    assert of(gone, Record)[0].change.cooling == ((ip_address("10.1.0.1"), until),)
+    script.recorded(gone)
+    assert str(script.up(request("b")).addresses[0]) == "10.1.0.2"
+    script.later(SETTINGS.cool_down)
+    assert str(script.up(request("c")).addresses[0]) == "10.1.0.1"
+
+
+def test_an_add_that_gave_up_with_an_address_that_cools_down_leaves_it_cooling() -> None:
+    script = Script().ready(DUAL, blocks=DUAL_BLOCKS[:1])
+    script.host.addresses.cool(DUAL.key, [ip_address("10.2.0.1")], script.now + 20)
+    script.add(request("a", DUAL, "10.2.0.1"))  # and there is no IPv6 block
+    refusal(script.later(SETTINGS.block_timeout))
+    script.give(DUAL, "fd10:2::/122")
+    assert str(script.up(request("b", DUAL)).addresses[0]) == "10.2.0.2"
+    script.later(SETTINGS.cool_down)
+    assert str(script.up(request("c", DUAL)).addresses[0]) == "10.2.0.1"
 
 
 @pytest.mark.parametrize(

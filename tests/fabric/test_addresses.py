@@ -43,6 +43,10 @@ def script() -> Script:
     return Script().ready(BLUE, blocks=[BLUE_BLOCK])
 
 
+def gone_loans(effects: Effects) -> list[str]:
+    return [r.change.loan_gone for r in of(effects, Record) if r.change.loan_gone]
+
+
 def gone_blocks(effects: Effects) -> list[object]:
     return [r.change.block_gone for r in of(effects, Record) if r.change.block_gone]
 
@@ -127,6 +131,45 @@ def test_a_borrowed_address_that_the_store_gave_to_another_is_not_used_again(
     borrow(script)
     script.welcome(BLUE_BLOCK)
     assert told(script.add(request("b", BLUE, "10.1.7.7")), BlockWanted)
+
+
+def test_a_borrowed_address_that_nobody_uses_goes_back(script: Script) -> None:
+    """Its ADD gave up before it came, or a Welcome brought it: who asks again soon still finds it."""
+    borrow(script)
+    first = script.later(SETTINGS.audit_interval)
+    assert not gone_loans(first)
+    second = script.later(SETTINGS.audit_interval)
+    assert gone_loans(second) == ["l1"]
+    assert not told(second, LoanReturned), "durable first: a crash leaves it unused, not used twice"
+    assert told(script.recorded(second), LoanReturned) == [LoanReturned("l1")]
+    assert told(script.add(request("b", BLUE, "10.1.7.7")), BlockWanted)
+
+
+def test_a_borrowed_address_in_use_or_cooling_down_stays(script: Script) -> None:
+    borrow(script)
+    script.later(SETTINGS.audit_interval)
+    script.up(request("a", BLUE, "10.1.7.7"))
+    assert not gone_loans(script.later(SETTINGS.audit_interval))
+    script.gone("a")
+    looks = [script.later(SETTINGS.audit_interval) for _ in range(3)]
+    assert not any(map(gone_loans, looks))
+    assert gone_loans(script.later(SETTINGS.audit_interval)) == ["l1"]
+
+
+def test_a_borrowed_address_of_an_add_that_failed_goes_back(script: Script) -> None:
+    borrow(script)
+    begun = script.add(request("a", BLUE, "10.1.7.7"))
+    script.recorded(begun)
+    script.attached("a", BROKEN)
+    script.recorded(script.detached("a"))
+    script.later(SETTINGS.audit_interval)
+    assert gone_loans(script.later(SETTINGS.audit_interval)) == ["l1"]
+
+
+def test_an_address_lent_to_another_is_not_given_back_for_it(script: Script) -> None:
+    script.recorded(script.says(ASKED))
+    looks = [script.later(SETTINGS.audit_interval) for _ in range(3)]
+    assert not any(map(gone_loans, looks))
 
 
 # giving back

@@ -154,7 +154,9 @@ def test_a_link_that_the_journal_does_not_know_is_removed() -> None:
     assert not of(script(KernelObserved(found)), Program)
     script.later(SETTINGS.drain)
     assert of(script(KernelObserved(found)), Program) == [Program((Operation("remove", UNKNOWN),))]
-    # its address was not given out meanwhile
+    # its address was not given out meanwhile, not even to who asked for it
+    for address in UNKNOWN.addresses:
+        assert of(script.add(request("named", BLUE, str(address))), Refuse)
     given = [script.up(request(f"x{n}")).addresses[0] for n in range(10)]
     assert not {*UNKNOWN.addresses} & {*given}
 
