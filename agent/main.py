@@ -143,6 +143,13 @@ def netplugin() -> None:
     help="Before a released address is given out again.",
 )
 @_setting(
+    "--drain",
+    default=0.3,
+    type=float,
+    metavar="SECONDS",
+    help="Between a withdrawal having left and the datapath going.",
+)
+@_setting(
     "--audit-interval",
     default=8.0,
     type=float,

@@ -58,6 +58,8 @@ class Settings:
     """Whom ExaBGP runs as."""
     cool_down: float = 30.0
     """Seconds before a released address is given out again: caches of others must have forgotten it."""
+    drain: float = 0.3
+    """Seconds between a withdrawal having left and the datapath going: the fabric has to have heard of it."""
     audit_interval: float = 8.0
     """Seconds between full readings of the kernel; 30 ms of work each at 500 endpoints."""
 
@@ -83,6 +85,7 @@ class Settings:
             software=software,
             address=self.address or address,
             cool_down=self.cool_down,
+            drain=self.drain,
             audit_interval=self.audit_interval,
             features=features,
         )
@@ -102,6 +105,7 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
         log_format=given["log_format"],
         bgp_user=given["bgp_user"],
         cool_down=_seconds("--cool-down", given["cool_down"], 0.0),
+        drain=_seconds("--drain", given["drain"], 0.0),
         audit_interval=_seconds("--audit-interval", given["audit_interval"], 0.5),
     )
 

@@ -52,6 +52,13 @@ def test_precedence(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (found.host, found.cool_down) == ("flag", 7.0)
 
 
+def test_the_pace_of_a_del_reaches_the_brain() -> None:
+    default = _settings().host_settings("1", "", ())
+    assert (default.drain, default.cool_down) == (0.3, 30.0)
+    asked = _settings("--drain", "1.5", "--cool-down", "9").host_settings("1", "", ())
+    assert (asked.drain, asked.cool_down) == (1.5, 9.0)
+
+
 def test_the_file_may_come_from_the_environment(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +103,7 @@ def test_no_netmasters(text: str) -> None:
         (("--audit-interval", "0"), "--audit-interval 0"),
         (("--cool-down", "-1"), "--cool-down -1"),
         (("--cool-down", "soon"), "soon"),
+        (("--drain", "-0.1"), "--drain -0.1"),
         (("--log-level", "loud"), "loud"),
         (("--config", "/no/such.toml"), "/no/such.toml"),
         (("--unknown",), "--unknown"),
