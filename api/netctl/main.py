@@ -48,6 +48,14 @@ def completion(shell: str) -> None:
     click.echo(found(netctl, {}, "netctl", "_NETCTL_COMPLETE").source())
 
 
+@netctl.command("man")
+def man() -> None:
+    """Print the manual page netctl(1): netctl man | man -l -"""
+    from netfabric.api.netctl.man import manual
+
+    click.echo(manual(netctl), nl=False)
+
+
 for _command in (
     tenancy.tenant,
     tenancy.network,
