@@ -115,11 +115,18 @@ def test_down_after_up_was_killed_midway() -> None:
             assert [pid for pid in processes if lives(pid)] == []
 
 
+INTERRUPTIBLE = (
+    "import os, signal, sys;"
+    "signal.signal(signal.SIGINT, signal.default_int_handler); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""A test run in the background of a shell has interrupts turned off, and so do its children."""
+
+
 def test_an_interrupted_up_says_what_to_look_at() -> None:
     with named("i") as name:
         command = [str(NETLAB), "up", "--name", name, "--tor", "bird", *SMALL]
         with subprocess.Popen(
-            command,
+            [sys.executable, "-c", INTERRUPTIBLE, *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
