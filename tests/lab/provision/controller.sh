@@ -11,6 +11,11 @@ store = "etcd://127.0.0.1:2379"
 rest = "0.0.0.0:9999"
 grpc = "0.0.0.0:50051"
 END
+cat >/etc/default/etcd <<END
+# Without the first its database grows for ever; without the second a large network cannot be removed.
+ETCD_AUTO_COMPACTION_RETENTION=1h
+ETCD_MAX_TXN_OPS=8192
+END
 cat >/etc/systemd/system/netmaster.service <<END
 [Unit]
 Description=netfabric's controller
@@ -25,7 +30,8 @@ Restart=always
 WantedBy=multi-user.target
 END
 systemctl daemon-reload
-systemctl enable --now etcd netmaster
+systemctl enable etcd netmaster
+systemctl restart etcd netmaster  # etcd may run already, with its package's settings
 
 export NETMASTER="http://$address:9999"
 tries=0
