@@ -78,6 +78,9 @@ class Hub:
         """Held while a block is claimed: those who want one don't race for the same."""
         self._loans: dict[str, HeldLoan] = {}
         self._begun = False
+        self._at = 0
+        self._replaced = 0
+        """How often the store was replaced by an older one."""
         self._gathering = False
         self._routes_moved = False
         self._encoded: dict[int | None, tuple[bytes, bool]] = {}
@@ -86,10 +89,14 @@ class Hub:
         mirror.follow(self._follow)
 
     def _follow(self, change: ViewChange) -> None:
+        if change.revision < self._at:
+            self._store_replaced()
+        self._at = change.revision
         intent_moved = self._begun and self.intents.follow(change)
         if not self._begun:  # the first listing is no change
             self._begun = True
-            self.intents.begin(self.store.epoch)
+            lives = f".{self._replaced}" if self._replaced else ""
+            self.intents.begin(self.store.epoch + lives)
         self._routes_moved |= self.table.follow(change)
         if intent_moved or self._routes_moved:
             self._gather()
@@ -97,6 +104,15 @@ class Hub:
             self._loan(loan)
         for host in change.hosts & self.sessions.keys():
             self.sessions[host].status_changed(self.view.revisions.get(host_key(host), 0))
+
+    def _store_replaced(self) -> None:
+        """A backup was restored: nobody's version counts any more, and every agent says again what it holds."""
+        self._replaced += 1
+        self._begun = False
+        for session in self.sessions.values():
+            session.cut(
+                UnavailableError("the store was replaced by an older one", "say Hello again")
+            )
 
     def _loan(self, loan: str) -> None:
         before, after = self._loans.pop(loan, None), self.view.loans.get(loan)
