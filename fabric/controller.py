@@ -8,7 +8,7 @@ from netfabric.fabric.ipam import block_of
 from netfabric.fabric.prefix import Prefix, family_of
 from netfabric.fabric.session import HeldBlock, HeldLoan, Hello, LendAsked, Welcome
 from netfabric.fabric.stored import plain
-from netfabric.fabric.view import ROOT, View, block_key, loan_key
+from netfabric.fabric.view import ROOT, View, block_key, holds_key, loan_key
 from netfabric.fabric.world import Fields, Write, intent_key
 
 MAX_OPERATIONS = 96
@@ -52,6 +52,11 @@ def loan_at(loan: str) -> str:
     return relative(loan_key(loan))
 
 
+def holds_at(network: str) -> str:
+    """Return the key that whatever is newly held of a network bumps, relative to the root."""
+    return relative(holds_key(network))
+
+
 def fields_of(value: object) -> Fields:
     """Return a value of the model as it is stored."""
     found: Fields = plain(value)
@@ -81,6 +86,7 @@ def decide_claims(view: View, host: str, blocks: Iterable[HeldBlock]) -> Decisio
         if missing and is_block(view, held.network, held.prefix):
             key, network = block_at(held.network, held.prefix), intent_key("network", held.network)
             puts[key], unchanged[key] = {"host": host}, 0
+            puts[holds_at(held.network)] = {}
             unchanged[network] = revision_of(view, network)
         if len(unchanged) >= MAX_OPERATIONS - 1:
             break

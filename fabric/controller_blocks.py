@@ -9,6 +9,7 @@ from netfabric.fabric.controller import (
     Decision,
     block_at,
     fields_of,
+    holds_at,
     loan_at,
     revision_of,
 )
@@ -90,7 +91,7 @@ def _claim(view: View, host: str, network: Network, block: Prefix) -> Given:
     """The block must be nobody's, and the network the one that was looked at, when this is committed."""
     key, intent = block_at(network.key, block), intent_key("network", network.key)
     unchanged = {key: 0, intent: revision_of(view, intent)}
-    return Given(block, Write({key: {"host": host}}, (), unchanged))
+    return Given(block, Write({key: {"host": host}, holds_at(network.key): {}}, (), unchanged))
 
 
 def _lend(
@@ -100,7 +101,8 @@ def _lend(
     loan = HeldLoan(loan_id, network.key, block, owner, host, None, wanted)
     key, held = loan_at(loan_id), block_at(network.key, block)
     unchanged = {key: 0, held: revision_of(view, held)}
-    return Lending(loan, Write({key: fields_of(loan)}, (), unchanged))
+    puts = {key: fields_of(loan), holds_at(network.key): {}}
+    return Lending(loan, Write(puts, (), unchanged))
 
 
 def _decide_address(

@@ -2,7 +2,7 @@
 
 Keys, under `/netfabric/v1/`: `intent/<type>/<key>`, `alloc/block/<network>/<prefix with _ for />`,
 `alloc/loan/<id>`, `alloc/<kind>/<number>`, `endpoint/<host>/<container>/<interface>`, `host/<name>`,
-`learned/<host>`.
+`learned/<host>`, `guard/holds/<network>`.
 """
 
 import json
@@ -70,6 +70,15 @@ def block_key(network: str, prefix: Prefix) -> str:
 def loan_key(loan: str) -> str:
     """Return the store's key of a loan."""
     return f"{ROOT}alloc/loan/{loan}"
+
+
+def holds_key(network: str) -> str:
+    """Return the key that every claim of a block and every loan of a network bumps.
+
+    The network's deletion compares it, and so cannot miss one that was made meanwhile: a comparison of
+    what is held says nothing of what is not held yet.
+    """
+    return f"{ROOT}guard/holds/{network}"
 
 
 def endpoint_key(host: str, key: EndpointKey) -> str:

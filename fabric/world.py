@@ -9,7 +9,7 @@ from netfabric.fabric.index import Index
 from netfabric.fabric.prefix import Prefix
 from netfabric.fabric.schema import Dialect, Link, Object
 from netfabric.fabric.session import SessionStatus
-from netfabric.fabric.view import ROOT, View, block_key, loan_key
+from netfabric.fabric.view import ROOT, View, block_key, holds_key, loan_key
 
 Fields = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ class World:
     blocks: Callable[[str], Iterable[Prefix]] = lambda network: ()
     """The blocks of a network that some host holds."""
     held: Callable[[str], Mapping[str, int]] = lambda network: {}
-    """Keys of a network's allocations (blocks, loans), with their revisions."""
+    """Keys of a network's allocations (blocks, loans, what each of them bumps), with their revisions."""
     sessions: Callable[[str], Sequence[SessionStatus] | None] = lambda host: None
     """The BGP sessions of a host; None where no agent of that name is known."""
     cluster_mode: str = ""
@@ -99,7 +99,8 @@ def world_of(view: View, cluster_mode: str = "") -> World:
     def held(network: str) -> Mapping[str, int]:
         keys = [block_key(network, block) for block in view.blocks_of(network)]
         keys += [loan_key(loan.id) for loan in view.loans.values() if loan.network == network]
-        return {key.removeprefix(ROOT): view.revisions[key] for key in sorted(keys)}
+        keys.append(holds_key(network))
+        return {key.removeprefix(ROOT): view.revisions.get(key, 0) for key in sorted(keys)}
 
     def sessions(host: str) -> Sequence[SessionStatus] | None:
         found = view.hosts.get(host)

@@ -173,11 +173,10 @@ def _deletes(write: Write) -> Iterator[dict[str, Any]]:
     for where in write.deletes:
         area, _, rest = where.partition("/")
         type_, _, key = rest.partition("/")
-        yield (
-            {"change": "delete", "type": type_, "key": key}
-            if area == "intent"
-            else {"change": "release", "key": rest}
-        )
+        if area == "intent":
+            yield {"change": "delete", "type": type_, "key": key}
+        elif area == "alloc":
+            yield {"change": "release", "key": rest}
 
 
 def _matches(header: str, tag: str | None) -> bool:

@@ -81,7 +81,7 @@ class Churn:
         self.tally = Tally()
         self.done: Counter[str] = Counter()
         """Writes that succeeded, by netmaster."""
-        self._seed = seed
+        self.seed = seed
 
     async def run(self, each: int, going: Callable[[], bool]) -> None:
         """Let `each` clients of every netmaster go on for as long as `going` says so."""
@@ -91,7 +91,7 @@ class Churn:
                 tasks.create_task(self._client(session, number, going))
 
     async def _client(self, session: ClientSession, number: int, going: Callable[[], bool]) -> None:
-        random = Random(f"{self._seed}/{number}")
+        random = Random(f"{self.seed}/{number}")
         while going():
             await self._ask(session, self.bases[number % len(self.bases)], chosen(random))
 
@@ -156,7 +156,7 @@ def _network(random: Random) -> Object:
     obj: Object = {
         "tenantName": random.choice(TENANTS),
         "networkName": random.choice(("n0", "n1", "n2", "n3", "same")),
-        "encap": random.choice(("routed", "vlan", "vxlan", "vxlan")),
+        "encap": random.choice(("routed", "routed", "vlan", "vxlan", "vxlan")),
         "subnet": random.choice(SUBNETS),
     }
     if obj["encap"] != "routed" and random.random() < 0.2:

@@ -1,28 +1,34 @@
-"""Two netmasters on one etcd and 16 clients on each, creating and deleting at random: the store stays sound.
+"""Two netmasters on one etcd, 16 clients on each, creating and deleting at random: the store stays sound.
 
-Not only at the end: its whole history is played again, and held against what the clients were told.
+Meanwhile hosts start and end containers in what there is. Not only the end counts: the store's whole
+history is played again, and held against what the clients were told.
 """
 
 import asyncio
+import contextlib
 import json
 import os
+import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import ClientSession
 
+from netfabric.api.mirror import Mirror
 from netfabric.api.store.base import ROOT, Batch
 from netfabric.api.store.etcd import EtcdStore
 from netfabric.api.store.etcd_channel import EtcdSettings
-from netfabric.fabric.invariants import violations, violations_of
+from netfabric.fabric.invariants import violations_of
 from netfabric.fabric.rules_global import DEFAULTS
 from netfabric.fabric.view import View
 from netfabric.lab.etcd import Etcd
 from tests.api.rest.churn import Churn, Name
+from tests.api.rest.churn_hosts import Busy, busy
+from tests.api.rpc.agents import until
 from tests.api.store.conftest import make_etcd
 
 if TYPE_CHECKING:
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 
 CLIENTS = 16
 """Of each netmaster."""
+HOSTS = 4
 LOOKS = 600
 """Revisions, spread over the history, at which everything is checked."""
 ENOUGH = 2_000
@@ -67,6 +74,11 @@ async def store(etcd: Etcd) -> AsyncIterator[EtcdStore]:
 
 def begin(start: "Starter", etcd: Etcd, name: str) -> "NetmasterProcess":
     return start("--store", etcd.url, "--name", name, "--log-level", "info").ready()
+
+
+def grpc(netmaster: "NetmasterProcess") -> str:
+    found = netmaster.until(lambda: re.search(r"grpc=\S+ port=(\d+)", netmaster.said))
+    return f"127.0.0.1:{found[1]}"
 
 
 async def narrow(base: str) -> None:
@@ -114,13 +126,33 @@ def named(batch: Batch) -> list[Name]:
     return [(w[0], w[2]) for key, w in zip(keys, words, strict=True) if "/intent/" in key and w[1]]
 
 
+@contextlib.asynccontextmanager
+async def following(store: EtcdStore) -> AsyncIterator[Mirror]:
+    mirror = Mirror(store)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(mirror.run())
+        await mirror.listed.wait()
+        yield mirror
+        task.cancel()
+
+
+async def settle(store: EtcdStore, hosts: list[Busy]) -> None:
+    """See what is stored at rest, with no report on its way any more."""
+    async with following(store) as mirror:
+        view = mirror.view
+
+        def running() -> set[tuple[str, str]]:
+            return set().union(*(host.running for host in hosts))
+
+        await until(lambda: {(at, key.container) for at, key in view.endpoints} == running())
+        assert violations_of(view) == []
+
+
 async def check(store: EtcdStore, churn: Churn) -> None:
-    """What is stored is sound, and was; and came and went as the clients were told."""
+    """It was sound all the time, and came and went as the clients were told."""
     tally = churn.tally
     say(*(f"{answer}: {count}" for answer, count in sorted(tally.answers.items())))
     assert tally.surprises == []
-    entries = (await store.list(ROOT)).entries
-    assert violations((entry.key, entry.value) for entry in entries) == []
     came, went = play(await history(store))
     say(f"{sum(came.values())} creations, {sum(went.values())} deletions")
     came -= Counter([("global", "global"), ("tenant", "default")])  # netmaster's own
@@ -134,14 +166,29 @@ async def check(store: EtcdStore, churn: Churn) -> None:
         assert told <= went[name] <= told + slack, f"{name}: deleted"
 
 
+async def churned(
+    store: EtcdStore, churn: Churn, masters: list[str], going: Callable[[], bool]
+) -> None:
+    """Let clients and hosts go on for as long as `going` says so; see that the store is sound then."""
+    async with busy(HOSTS, churn.seed, masters) as hosts:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(churn.run(CLIENTS, going))
+            for host in hosts:
+                tasks.create_task(host.work(going))
+        say(f"containers: {sum((host.outcomes for host in hosts), Counter())}")
+        assert all(host.outcomes["done"] for host in hosts)
+        await settle(store, hosts)
+
+
 async def test_two_netmasters_for_a_moment(
     start: "Starter", etcd: Etcd, store: EtcdStore, seed: str
 ) -> None:
-    bases = [begin(start, etcd, name).url for name in "ab"]
+    one, other = begin(start, etcd, "a"), begin(start, etcd, "b")
+    bases = [one.url, other.url]
     await narrow(bases[0])
     churn = Churn(seed, bases)
     end = time.monotonic() + SHORT
-    await churn.run(CLIENTS, lambda: time.monotonic() < end)
+    await churned(store, churn, [grpc(one), grpc(other)], lambda: time.monotonic() < end)
     await check(store, churn)
     assert not churn.tally.unknown
     assert all(churn.done[base] for base in bases), "each of them gets its turn"
@@ -170,7 +217,7 @@ async def test_two_netmasters_for_a_minute_one_of_them_killed(
         churn.bases = [third.url, other.url]
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(churn.run(CLIENTS, going))
+        tasks.create_task(churned(store, churn, [grpc(killed), grpc(other)], going))
         tasks.create_task(kill())
     await check(store, churn)
     assert churn.tally.unknown, "nothing was on its way when it was killed"

@@ -15,6 +15,7 @@ from netfabric.api.rest.writer_batch import GUARD, MAX_OPERATIONS
 from netfabric.api.settings import Listen, Settings, StoreSettings
 from netfabric.api.store.base import ROOT, Compare, Delete, Put
 from netfabric.api.store.memory import MemoryStore
+from netfabric.fabric.controller_blocks import decide_block
 from netfabric.fabric.errors import (
     ConflictError,
     InvalidError,
@@ -25,6 +26,9 @@ from netfabric.fabric.invariants import violations
 from netfabric.fabric.kinds import KINDS
 from netfabric.fabric.rules import decide_delete, decide_put
 from netfabric.fabric.schema import validate
+from netfabric.fabric.session import BlockWanted
+from netfabric.fabric.stored import dump
+from netfabric.fabric.view import HostStatus, host_key
 from netfabric.fabric.world import World, Write
 
 if TYPE_CHECKING:
@@ -341,7 +345,35 @@ async def test_what_the_store_takes_only_alone(
     await held.write(removing("network", "default:n1"))
     await held.write(network(4), network(5))
     await held.release()
-    assert store.sizes == [6, 4], "they share again"
+    assert store.sizes == [7, 4], "they share again"
+
+
+@pytest.mark.parametrize("lent", [False, True])
+async def test_what_is_claimed_while_a_network_is_being_deleted_goes_with_it(
+    store: SlowStore, writer: Writer, held: Held, lent: bool
+) -> None:
+    """The deletion was decided when nothing of the kind was there, and is on its way."""
+    await writer.write(network(1, encap="routed", blockLength=24))
+    if lent:
+        await claim(store, writer, "h1")
+    await held.write(removing("network", "default:n1"))
+    await claim(store, writer, "h2" if lent else "h1")
+    (deleted,) = await held.release()
+    assert isinstance(deleted, int)
+    assert not [key for key in await store.content() if "n1" in key or "/loan/" in key]
+
+
+async def claim(store: SlowStore, writer: Writer, host: str) -> None:
+    """Give a host a block of `n1`, or lend it an address, past the gate."""
+    wanted = BlockWanted("default:n1", 4)
+    status_of_owner = Put(host_key("h1"), dump(HostStatus("h1")).encode())
+    await MemoryStore.txn(store, [], [status_of_owner])
+    await writer.reached(store._state.revision)
+    write = decide_block(writer.view, host, wanted, f"loan-{host}").write
+    assert write
+    puts = [Put(ROOT + key, json.dumps(value).encode()) for key, value in write.puts.items()]
+    compares = [Compare(ROOT + key, at) for key, at in write.unchanged.items()]
+    await writer.reached(await MemoryStore.txn(store, compares, puts))
 
 
 async def test_a_defect_in_a_decision_is_its_own(writer: Writer, held: Held) -> None:
