@@ -139,9 +139,11 @@ class Writer:
         try:
             while self._waiting:
                 at_stake = tuple(self._waiting)
-                batch, requests = self._decide()
+                batch, requests, refused = self._decide()
                 if requests:
                     await self._commit(batch, requests)
+                if refused:
+                    await self._confirm(refused, batch.guard)
         except Exception as error:  # noqa: BLE001
             self._fail(error, at_stake)
         finally:
@@ -162,8 +164,27 @@ class Writer:
             for request in requests:
                 request.settle(revision)
 
-    def _decide(self) -> tuple[Batch, list[_Request]]:
+    async def _confirm(self, refused: list[tuple[_Request, FabricError]], guard: int) -> None:
+        """Refuse them, unless the view they were refused on was behind the store: then decide again.
+
+        Somebody may have made at another netmaster, a moment ago, just what they ask for here.
+        """
+        try:
+            entry = await self._store.get(GUARD)
+            now = entry.revision if entry else 0
+            if now > guard:
+                await self.reached(now)
+                self._again([request for request, _ in refused])
+                return
+        except UnavailableError:
+            pass  # what this netmaster knows is all that can be said
+        for request, error in refused:
+            request.refuse(error)
+
+    def _decide(self) -> tuple[Batch, list[_Request], list[tuple[_Request, FabricError]]]:
         """Settle who needs no transaction; return the transaction of those who do and fit in one.
+
+        The third part are those who are refused on the view as it is, and why.
 
         A refusal, or that there is nothing to write, may be due to what is decided and not committed:
         then it waits, and is decided again afterwards.
@@ -171,6 +192,7 @@ class Writer:
         batch = Batch(self.view.revisions.get(GUARD, 0))
         requests: list[_Request] = []
         later: list[_Request] = []
+        refused: list[tuple[_Request, FabricError]] = []
         with Trial(self.view) as trial:
             world = self.world
             while self._waiting and not batch.full and not (requests and self._alone):
@@ -181,13 +203,15 @@ class Writer:
                     requests.append(request)
                 elif write or requests:
                     later.append(request)
+                elif isinstance(error, FabricError):
+                    refused.append((request, error))
                 elif error is not None:
                     request.refuse(error)
                 else:
                     request.settle(self.view.revision)
         self._waiting.extendleft(reversed(later))
         self._alone = max(0, self._alone - len(requests))
-        return batch, requests
+        return batch, requests, refused
 
     async def _carry_out(self, batch: Batch) -> int:
         """Commit a batch and return once the view shows it; StaleError: once it shows what was faster."""

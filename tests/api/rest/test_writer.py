@@ -13,7 +13,7 @@ from netfabric.api.mirror import Mirror
 from netfabric.api.rest.writer import ATTEMPTS, Writer
 from netfabric.api.rest.writer_batch import GUARD, MAX_OPERATIONS
 from netfabric.api.settings import Listen, Settings, StoreSettings
-from netfabric.api.store.base import ROOT, Compare, Delete, Put
+from netfabric.api.store.base import ROOT, Batch, Compare, Delete, Put
 from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.controller_blocks import decide_block
 from netfabric.fabric.errors import (
@@ -264,6 +264,41 @@ async def test_two_netmasters_writing_at_once_lose_nothing(
             tasks.create_task(one.write(network(number)))
     assert len(writer.view.objects["network"]) == 120
     assert {s.value["tag"] for s in writer.view.objects["network"].values()} == {*range(1, 121)}
+
+
+class Behind:
+    """The same store, whose news may come late."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.news = asyncio.Event()
+        self.news.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def watch(self, prefix: str, after: int) -> AsyncIterator[Batch]:
+        async for batch in self._store.watch(prefix, after):
+            await self.news.wait()
+            yield batch
+
+
+async def test_nobody_is_refused_for_what_another_netmaster_has_just_made(
+    store: SlowStore, writer: Writer
+) -> None:
+    behind = Behind(store)
+    async with netmaster(behind) as other:  # type: ignore[arg-type]
+        behind.news.clear()
+        await writer.write(putting("tenant", tenantName="blue"))
+        asked = asyncio.ensure_future(
+            other.write(putting("policy", tenantName="blue", policyName="p"))
+        )
+        done, _ = await asyncio.wait([asked], timeout=0.2)
+        assert not done
+        behind.news.set()
+        await asyncio.wait_for(asked, PATIENCE)
+        with pytest.raises(InvalidError, match="Tenant not found"):
+            await other.write(putting("policy", tenantName="red", policyName="p"))
 
 
 async def test_a_race_lost_too_often_is_given_up(store: SlowStore, writer: Writer) -> None:
