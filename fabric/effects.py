@@ -13,7 +13,13 @@ from netfabric.fabric.kernel import Operation
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.prefix import Address
 from netfabric.fabric.route import Announcement
-from netfabric.fabric.session import AgentMessage, HeldBlock, HeldLoan, IntentChanged
+from netfabric.fabric.session import (
+    AgentMessage,
+    HeldBlock,
+    HeldLoan,
+    IntentChanged,
+    MembersChanged,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,8 @@ class JournalChange:
     loan: HeldLoan | None = None
     loan_gone: str = ""
     intent: IntentChanged | None = None
+    """The whole intent but for filters, of which it has those that changed; all of them if it is `full`."""
+    members: MembersChanged | None = None
 
 
 @dataclass(frozen=True, slots=True)

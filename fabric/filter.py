@@ -73,6 +73,8 @@ class GroupFilter:
     """`tenant:group`."""
     default: Action = "allow"
     rules: tuple[FilterRule, ...] = ()
+    network: str = ""
+    """The network that the group's endpoints are on: `tenant:network`."""
 
     @property
     def tenant(self) -> str:

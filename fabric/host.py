@@ -33,6 +33,7 @@ from netfabric.fabric.events import (
 )
 from netfabric.fabric.kernel import EndpointLink, KernelState
 from netfabric.fabric.ledger import Ledger
+from netfabric.fabric.membership import Membership
 from netfabric.fabric.network import Network
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.prefix import Prefix
@@ -47,6 +48,7 @@ from netfabric.fabric.session import (
     LendAsked,
     LoanEnded,
     MasterMessage,
+    MembersChanged,
     Version,
     Welcome,
 )
@@ -76,6 +78,8 @@ class Host:
         self.networks: dict[str, Network] = {}
         self.attachments.networks = self.networks
         self.intent: IntentChanged | None = None
+        self.membership = Membership()
+        """Of the groups that filters name as peers."""
         self.connected = False
         self.fresh = False
         """The journal is new or was lost: netmaster has to say what this host holds."""
@@ -164,6 +168,7 @@ class Host:
         if journal is not None:
             self._recover(journal)
         if journal is not None and journal.intent is not None:
+            self.membership.take(MembersChanged(full=True, added=journal.members))
             self._repair(event.observed)
             self._intent(journal.intent, now, durable=True)
             self.attachments.resume_leaving(now)
@@ -212,6 +217,8 @@ class Host:
                 self._welcome(message, now)
             case IntentChanged():
                 self._intent(message, now)
+            case MembersChanged():
+                self._members(message)
             case BlockAnswered():
                 self._block(message, now)
             case LendAsked():
@@ -271,7 +278,8 @@ class Host:
         self.fresh = False
         self.attachments.ready = True
         if self.intent is not None:
-            self.ledger.write(JournalChange(intent=self.intent))
+            everyone = MembersChanged(full=True, added=self.membership.all())
+            self.ledger.write(JournalChange(intent=self.intent, members=everyone))
             self._announce_all()
         self.attachments.resume_leaving(now)
         self.out.append(Audit())
@@ -294,12 +302,18 @@ class Host:
         if change.networks_gone:
             self._networks(merged, endpoints)
         if not durable and not self.fresh:
-            self.ledger.write(JournalChange(intent=merged))
+            self.ledger.write(JournalChange(intent=with_filters_of(merged, change)))
         self._speaker(merged.speaker, {peer.key: peer for peer in merged.peers}, now)
         self._aggregates()
         if not self.speaking.replayed:
             self._announce_all()
         self.attachments.addresses_came(now)
+
+    def _members(self, said: MembersChanged) -> None:
+        """Take who is in the groups that rules name; the journal is told what changed."""
+        change = self.membership.take(said)
+        if not self.fresh and (change.added or change.removed):
+            self.ledger.write(JournalChange(members=change))
 
     def _networks(
         self, intent: IntentChanged, endpoints: list[Endpoint], without: tuple[str, ...] = ()
@@ -408,15 +422,25 @@ def merge(old: IntentChanged | None, change: IntentChanged) -> IntentChanged:
     What a delta has both as gone and as there was removed and made again.
     """
     if change.full or old is None:
-        return replace(change, full=True, networks_gone=(), peers_gone=())
+        return replace(change, full=True, networks_gone=(), peers_gone=(), filters_gone=())
     networks = {n.key: n for n in old.networks if n.key not in change.networks_gone}
     peers = {p.key: p for p in old.peers if p.key not in change.peers_gone}
     networks.update((n.key, n) for n in change.networks)
     peers.update((p.key, p) for p in change.peers)
+    filters = {f.group: f for f in old.filters if f.group not in change.filters_gone}
+    filters.update((f.group, f) for f in change.filters)
     return IntentChanged(
         version=change.version,
         full=True,
         networks=tuple(networks.values()),
         speaker=None if change.speaker_gone else change.speaker or old.speaker,
         peers=tuple(peers.values()),
+        filters=tuple(filters.values()),
+    )
+
+
+def with_filters_of(merged: IntentChanged, change: IntentChanged) -> IntentChanged:
+    """Return the whole intent as the journal takes it: of the filters only what changed."""
+    return replace(
+        merged, full=change.full, filters=change.filters, filters_gone=change.filters_gone
     )
