@@ -13,6 +13,8 @@ from netfabric.fabric.prefix import Address, Prefix
 
 PROTOCOL = 200
 LINK_PREFIX = "nf"
+LINK_GROUP = 0x4E46
+"""IFLA_GROUP of every link of ours: with the name's prefix, our mark."""
 MAIN_TABLE = 254
 NEXTHOP_BASE = 0x4E460000
 """Our nexthop ids lie in [NEXTHOP_BASE, NEXTHOP_BASE + 0xFFFF]."""
