@@ -28,6 +28,7 @@ from netfabric.fabric.errors import (
     UnauthorizedError,
 )
 from netfabric.fabric.events import Advertised, HostSettings
+from netfabric.fabric.guard import Guard
 from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of
@@ -45,6 +46,7 @@ class Attachments:
     ledger: Ledger
     addresses: Addresses
     speaking: Speaking
+    guard: Guard
     networks: Mapping[str, Network] = field(default_factory=dict)
     known: dict[EndpointKey, Attachment] = field(default_factory=dict)
     ready: bool = False
@@ -96,6 +98,7 @@ class Attachments:
         try:
             found = self.networks.get(key)
             network = admission.admit(waiter.request, found, self.settings.host)
+            self.guard.require(waiter.request)
             missing = [r.family for r in network.ranges if not self._take(waiter, key, r.family)]
         except FabricError as error:
             self._fail(waiter, error)
@@ -129,7 +132,7 @@ class Attachments:
         waiter.taken = []
         waiter.phase = Phase.BUILDING
         self.ledger.write(JournalChange(endpoint=waiter.endpoint), partial(self._recorded, waiter))
-        self.out.append(Attach(waiter.endpoint))
+        self.out.append(Attach(waiter.endpoint, self.guard.admit(waiter.endpoint)))
 
     def _recorded(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
         attachment.recorded = True
@@ -213,6 +216,8 @@ class Attachments:
 
     def _forget(self, attachment: Attachment) -> None:
         self.known.pop(attachment.key, None)
+        if attachment.endpoint is not None:
+            self.guard.release(attachment.endpoint.link)
         self.waiting.pop(attachment.key, None)
         for token in sorted(attachment.detaching):
             self._settle(token)
@@ -464,6 +469,7 @@ class Attachments:
     def adopt(self, endpoint: Endpoint, phase: Phase) -> None:
         """Take an endpoint of the journal or the store; announced only once its datapath stands."""
         self.known[endpoint.key] = Attachment(endpoint.key, phase, endpoint=endpoint)
+        self.guard.adopt(endpoint)
         if phase is Phase.MENDING:
             self.unverified.add(endpoint.key)
 

@@ -13,6 +13,7 @@ from netfabric.fabric.kernel import Operation
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.prefix import Address
 from netfabric.fabric.route import Announcement
+from netfabric.fabric.ruleset_plan import Transaction
 from netfabric.fabric.session import (
     AgentMessage,
     HeldBlock,
@@ -54,6 +55,8 @@ class Attach:
     """Build an endpoint's datapath, or mend it; idempotent. Outcome: `events.Attached`."""
 
     endpoint: Endpoint
+    rules: Transaction | None = None
+    """To be in force before anything of it stands; if they fail it does, and so does `Filter`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,13 @@ class Program:
     """Apply these in order. Outcome: `events.Programmed`. Endpoint links never stand here but to be removed."""
 
     operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Change the packet filter. Outcome: `events.Filtered` if it fails: nothing has changed then."""
+
+    rules: Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +166,7 @@ Effect: TypeAlias = (
     | Attach
     | Detach
     | Program
+    | Filter
     | Audit
     | ConfigureSpeaker
     | Announce

@@ -108,6 +108,13 @@ class Programmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Filtered:
+    """`effects.Filter`, or the rules of `effects.Attach`, failed: the table is as it was."""
+
+    error: FabricError
+
+
+@dataclass(frozen=True, slots=True)
 class PeerUp:
     """A session is established."""
 
@@ -186,6 +193,7 @@ Event: TypeAlias = (
     | Detached
     | Recorded
     | Programmed
+    | Filtered
     | PeerUp
     | PeerDown
     | PathsReceived

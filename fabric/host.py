@@ -16,6 +16,7 @@ from netfabric.fabric.events import (
     DetachRequested,
     EndOfRib,
     Event,
+    Filtered,
     HostSettings,
     JournalState,
     KernelObserved,
@@ -31,6 +32,7 @@ from netfabric.fabric.events import (
     Tick,
     UplinksChanged,
 )
+from netfabric.fabric.guard import FEATURE, Guard
 from netfabric.fabric.kernel import EndpointLink, KernelState
 from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.membership import Membership
@@ -72,8 +74,9 @@ class Host:
         self.addresses = Addresses(settings, self.out, self.ledger)
         self.speaking = Speaking(settings, self.out)
         self.upkeep = Upkeep(self.out)
+        self.guard = Guard(self.out, FEATURE in settings.features)
         self.attachments = Attachments(
-            settings, self.out, self.ledger, self.addresses, self.speaking
+            settings, self.out, self.ledger, self.addresses, self.speaking, self.guard
         )
         self.networks: dict[str, Network] = {}
         self.attachments.networks = self.networks
@@ -131,6 +134,8 @@ class Host:
                 self.upkeep.uplinks_changed(uplinks, self.speaking.rib.local)
             case Programmed(failures):
                 self.upkeep.failed(failures)
+            case Filtered(error):
+                self.guard.failed(error)
             case KernelObserved(state):
                 self._audited(state)
             case MasterConnected():
@@ -156,6 +161,7 @@ class Host:
     def _start(self, event: Started, now: float) -> None:
         self.started_at, self.audit_at = now, now + self.settings.audit_interval
         self.upkeep.start(event.observed, event.uplinks)
+        self.guard.start(event.observed.ruleset)
         self.kernel_links = {
             thing.name: thing
             for thing in event.observed.objects.values()
@@ -168,7 +174,9 @@ class Host:
         if journal is not None:
             self._recover(journal)
         if journal is not None and journal.intent is not None:
-            self.membership.take(MembersChanged(full=True, added=journal.members))
+            self.guard.members(
+                self.membership.take(MembersChanged(full=True, added=journal.members))
+            )
             self._repair(event.observed)
             self._intent(journal.intent, now, durable=True)
             self.attachments.resume_leaving(now)
@@ -280,6 +288,7 @@ class Host:
         if self.intent is not None:
             everyone = MembersChanged(full=True, added=self.membership.all())
             self.ledger.write(JournalChange(intent=self.intent, members=everyone))
+            self.guard.activate()
             self._announce_all()
         self.attachments.resume_leaving(now)
         self.out.append(Audit())
@@ -303,6 +312,9 @@ class Host:
             self._networks(merged, endpoints)
         if not durable and not self.fresh:
             self.ledger.write(JournalChange(intent=with_filters_of(merged, change)))
+        self.guard.intent(merged.networks, {f.group: f for f in merged.filters})
+        if self.attachments.ready:
+            self.guard.activate()
         self._speaker(merged.speaker, {peer.key: peer for peer in merged.peers}, now)
         self._aggregates()
         if not self.speaking.replayed:
@@ -312,6 +324,7 @@ class Host:
     def _members(self, said: MembersChanged) -> None:
         """Take who is in the groups that rules name; the journal is told what changed."""
         change = self.membership.take(said)
+        self.guard.members(change)
         if not self.fresh and (change.added or change.removed):
             self.ledger.write(JournalChange(members=change))
 
@@ -376,6 +389,7 @@ class Host:
     def _audited(self, state: KernelState) -> None:
         if not self.attachments.ready:
             return
+        self.guard.audit(state.ruleset)
         self._repair(state)
         self.attachments.retry_detach()
 

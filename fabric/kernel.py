@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from netfabric.fabric.prefix import Address, Prefix
+from netfabric.fabric.ruleset import RulesetReading
 
 PROTOCOL = 200
 LINK_PREFIX = "nf"
@@ -91,6 +92,8 @@ class KernelState:
     """Everything of ours in one namespace's kernel, desired or observed."""
 
     objects: Mapping[KernelKey, KernelObject] = field(default_factory=dict)
+    ruleset: RulesetReading | None = None
+    """None where nobody but ourselves has changed it since the last reading, or where there is no nftables."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,14 @@ def ruleset_key(thing: RulesetObject) -> RulesetKey:
 Ruleset: TypeAlias = Mapping[RulesetKey, RulesetObject]
 
 
+@dataclass(frozen=True, slots=True)
+class RulesetReading:
+    """What the table held after the transaction of that number."""
+
+    objects: Ruleset
+    number: int = 0
+
+
 def names_of(ruleset: Ruleset) -> dict[str, tuple[str, ...]]:
     """Return each chain's labels, for tests and for people."""
     chains = (thing for thing in ruleset.values() if isinstance(thing, Chain))

@@ -117,8 +117,11 @@ class DesiredRuleset:
             return set()
         group = group_of(endpoint)
         changed = self.parts.put(("endpoint", link, ""), ())
-        self._here[group].subtract(endpoint.addresses)
-        self._here[group] = +self._here[group]
+        here = self._here[group]
+        here.subtract(endpoint.addresses)
+        for address in endpoint.addresses:
+            if not here[address]:
+                del here[address]
         self._links[group] -= 1
         self._tenants[endpoint.tenant] -= 1
         if not self._links[group]:

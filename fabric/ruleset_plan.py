@@ -91,9 +91,13 @@ class Transaction:
     steps: tuple[RulesetStep, ...]
     anew: bool = False
     """Remove the whole table first: what is there cannot become what is wanted."""
+    number: int = 0
+    """A reading tells the last one's that it has seen."""
+    distrust: bool = False
+    """Let the next audit read everything, whoever was the last to change it."""
 
     def __bool__(self) -> bool:
-        return self.anew or bool(self.steps)
+        return self.anew or self.distrust or bool(self.steps)
 
 
 def transaction(

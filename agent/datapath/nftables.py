@@ -14,9 +14,9 @@ from netfabric.fabric.ruleset import (
     Chain,
     Element,
     NamedSet,
-    Ruleset,
     RulesetKey,
     RulesetObject,
+    RulesetReading,
     ruleset_key,
 )
 from netfabric.fabric.ruleset_plan import (
@@ -48,6 +48,8 @@ class Nftables:
         self._netlink.enlarge(_LARGEST)
         self._handles: dict[str, dict[str, int]] = {}
         """By chain and label: rules seen or looked up since the chain last changed."""
+        self.number = 0
+        """Of the last transaction, whatever became of it."""
         self._generation = 0
         """Of the last reading, moved on with each change of our own: another means a change by others."""
 
@@ -57,7 +59,11 @@ class Nftables:
 
     def apply(self, wanted: Transaction) -> None:
         """Carry a transaction out, whole or not at all; raise KernelError."""
-        before = self._read_generation()
+        self.number = wanted.number
+        before, trusted = self._read_generation(), self._generation
+        self._generation = 0
+        if wanted.distrust:
+            return
         requests = [message.begin(), *self._requests(wanted), message.end()]
         refused = self._netlink.transact(requests)
         changed = {s.chain for s in wanted.steps if isinstance(s, PutRule | RemoveRule)}
@@ -67,7 +73,7 @@ class Nftables:
             self._handles.clear()
             position, refusal = min(refused.items())
             raise _error(refusal, position)
-        if before == self._generation:
+        if before == trusted:
             self._generation = before + 1
 
     def _requests(self, wanted: Transaction) -> Iterator[Message]:
@@ -125,17 +131,17 @@ class Nftables:
 
     # reading
 
-    def read(self, *, always: bool = False) -> Ruleset | None:
+    def read(self) -> RulesetReading | None:
         """Return all of our table; None where nothing but ourselves has changed any since the last reading."""
         now = self._read_generation()
-        if now == self._generation and not always:
+        if now == self._generation:
             return None
         found: dict[RulesetKey, RulesetObject] = {}
         if isinstance(self._netlink.ask(message.get_table()), bytes):
             found = {ruleset_key(thing): thing for thing in self._things()}
         # What changes meanwhile is seen by the next reading.
         self._generation = now
-        return found
+        return RulesetReading(found, self.number)
 
     def _read_generation(self) -> int:
         body = self._netlink.ask(message.generation())
