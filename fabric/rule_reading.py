@@ -1,6 +1,6 @@
 """What a stored rule means: peers, ports and protocols read out of an object of the REST API."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, ip_address, summarize_address_range
 from typing import Any, cast
 
@@ -44,7 +44,7 @@ def _loose(text: str) -> Prefix:
     return parse_prefix(f"{ip_address(base.to_bytes(width // 8, 'big'))}/{number}")
 
 
-def port_ranges(texts: Iterator[str] | list[str]) -> tuple[PortRange, ...]:
+def port_ranges(texts: Iterable[str]) -> tuple[PortRange, ...]:
     """Return the ranges that `80` and `8000-8080` mean, in order; raise InvalidError."""
     return tuple(sorted((_port_range(text) for text in texts), key=lambda r: (r.first, r.last)))
 

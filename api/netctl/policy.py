@@ -45,7 +45,7 @@ INCOMING: list[output.Column] = [
     ("From IpAddress", "fromIpAddress"),
     ("To IpAddress", "toIpAddress"),
     ("Protocol", "protocol"),
-    ("Port", lambda rule: rule.get("port", 0)),
+    ("Port", lambda rule: ",".join(rule.get("ports", ())) or rule.get("port", 0)),
     ("Action", "action"),
 ]
 OUTGOING: list[output.Column] = [
@@ -55,7 +55,7 @@ OUTGOING: list[output.Column] = [
     ("To Network", "toNetwork"),
     ("To IpAddress", "toIpAddress"),
     ("Protocol", "protocol"),
-    ("Port", lambda rule: rule.get("port", 0)),
+    ("Port", lambda rule: ",".join(rule.get("ports", ())) or rule.get("port", 0)),
     ("Action", "action"),
 ]
 
@@ -101,6 +101,9 @@ def policy_create(netmaster: Netmaster, name: str, tenant: str) -> None:
 @click.option("--to-ip-address", "-s", default="", help="Outgoing: address or prefix.")
 @click.option("--protocol", "-l", default="", help="tcp, udp, icmp or a number.")
 @click.option("--port", "-P", type=int, default=0, help="Destination port.")
+@click.option("--ports", default="", help="Several of them: 80,443,8000-8080.")
+@click.option("--icmp-types", default="", help="With protocol icmp, such as 8,0.")
+@click.option("--log", is_flag=True, help="Have hosts log the first packet of what it decides.")
 @click.option("--action", "-j", default="allow", show_default=True, help="allow or deny.")
 @click.pass_obj
 def rule_add(
@@ -122,9 +125,19 @@ def rule_add(
         toIpAddress=given["to_ip_address"],
         protocol=given["protocol"],
         port=given["port"],
+        ports=[part for part in given["ports"].replace(" ", "").split(",") if part],
+        icmpTypes=_numbers(given["icmp_types"]),
+        log=given["log"],
         action=given["action"],
     )
     netmaster.put("rules", f"{tenant}:{policy_name}:{rule}", body)
+
+
+def _numbers(text: str) -> list[int]:
+    parts = [part for part in text.replace(" ", "").split(",") if part]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise InvalidError(f"ICMP types {text!r}: no list of numbers", "write 8 or 3,8")
+    return [int(part) for part in parts]
 
 
 def check_direction(given: dict[str, Any]) -> None:
