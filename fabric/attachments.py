@@ -98,6 +98,7 @@ class Attachments:
         try:
             found = self.networks.get(key)
             network = admission.admit(waiter.request, found, self.settings.host)
+            admission.admit_group(waiter.request, self.guard.desired.filters, self.settings.host)
             self.guard.require(waiter.request)
             missing = [r.family for r in network.ranges if not self._take(waiter, key, r.family)]
         except FabricError as error:
