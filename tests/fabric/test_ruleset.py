@@ -17,7 +17,7 @@ from netfabric.fabric.ruleset_desired import DesiredRuleset
 from netfabric.fabric.ruleset_plan import transaction
 from tests.fabric.fake_table import FakeTable, same
 
-GROUPS = [f"{tenant}:{group}" for tenant in ("red", "blue") for group in ("web", "db", "x")]
+GROUPS = ["red:web", "red:db", "blue:web"]
 
 
 def address(number: int, version: Literal[4, 6] = 4) -> Address:
@@ -179,8 +179,9 @@ def set_networks(numbers: frozenset[int]) -> Change:
 
 
 changes = st.one_of(
-    st.builds(attach, st.integers(1, 4), st.sampled_from([*GROUPS, "red:"])),
-    st.builds(detach, st.integers(1, 4)),
+    st.builds(attach, st.integers(0, 4), st.sampled_from([*GROUPS, "red:"])),
+    st.builds(detach, st.integers(0, 4)),
+    st.builds(set_filter, filters),
     st.builds(set_filter, filters),
     st.builds(drop_filter, st.sampled_from(GROUPS)),
     st.builds(join, members),
@@ -194,6 +195,8 @@ changes = st.one_of(
 @given(st.lists(changes, max_size=15))
 def test_changes_end_where_compiling_the_end_would(sequence: list[Change]) -> None:
     world, desired, table = World(), DesiredRuleset(), FakeTable()
+    for number, group in enumerate(GROUPS):
+        attach(number, group)(world, desired)
     table.apply(transaction(desired.objects, {}))
     for change in sequence:
         before = dict(table.objects)
@@ -221,3 +224,28 @@ def test_any_table_becomes_any_other_in_one_transaction(
     table.apply(transaction(ends[0], {}))
     table.apply(transaction(ends[1], table.objects))
     assert same(table.objects, ends[1])
+
+
+def test_one_changed_rule_is_one_small_transaction() -> None:
+    world, desired, table = World(), DesiredRuleset(), FakeTable()
+    attach(1, "red:web")(world, desired)
+    several = [FilterRule(str(n), "red:p", "in", "allow", n, "tcp") for n in range(1, 101)]
+    set_filter(GroupFilter("red:web", "deny", tuple(several)))(world, desired)
+    table.apply(transaction(desired.objects, {}))
+    several[50] = FilterRule("51", "red:p", "in", "allow", 51, "udp")
+    keys = set_filter(GroupFilter("red:web", "deny", tuple(several)))(world, desired)
+    step = transaction(desired.objects, table.objects, keys)
+    assert [type(one).__name__ for one in step.steps] == ["RemoveRule", "PutRule"]
+    table.apply(step)
+    assert same(table.objects, desired.objects)
+
+
+def test_one_member_is_one_element() -> None:
+    world, desired, table = World(), DesiredRuleset(), FakeTable()
+    attach(1, "red:web")(world, desired)
+    rule = FilterRule("1", "red:p", "in", "allow", peer=PeerMatch("red:db"))
+    set_filter(GroupFilter("red:web", "deny", (rule,)))(world, desired)
+    table.apply(transaction(desired.objects, {}))
+    keys = join(Members("red:db", frozenset({address(77)})))(world, desired)
+    step = transaction(desired.objects, table.objects, keys)
+    assert [type(one).__name__ for one in step.steps] == ["PutElement"]
