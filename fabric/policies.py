@@ -90,7 +90,7 @@ class Policies:
 
     def _resolve(self, group: str) -> bool:
         """Bring a group's filter up to date; return whether it changed."""
-        before, now = self.filters.pop(group, None), self._filter(group)
+        before, now = self.filters.pop(group, None), self.filter_of(group)
         if now is not None:
             self.filters[group] = now
         if before == now:
@@ -103,7 +103,8 @@ class Policies:
             self._unname(peer)
         return True
 
-    def _filter(self, group: str) -> GroupFilter | None:
+    def filter_of(self, group: str) -> GroupFilter | None:
+        """Return a group's filter as the view has it now; None where there is no such group."""
         stored = self.view.objects.get("endpointGroup", {}).get(group)
         if stored is None:
             return None

@@ -157,6 +157,45 @@ def check_direction(given: dict[str, Any]) -> None:
             )
 
 
+DENIED = 5
+"""Exit status of `policy test`: asked and answered, and the answer is no."""
+CONSIDERED: list[output.Column] = [
+    ("Rule", "rule"),
+    ("Group", "group"),
+    ("Direction", "direction"),
+    ("Priority", "priority"),
+    ("Action", "action"),
+    ("Matches", lambda item: "yes" if item["matches"] else ""),
+    ("Decides", lambda item: "yes" if item["decides"] else ""),
+]
+
+
+@policy.command("test")
+@click.option("--from", "source", required=True, help="Container, TENANT:GROUP, or address.")
+@click.option("--to", "target", required=True, help="Container, TENANT:GROUP, or address.")
+@click.option("--port", default="icmp", help="Such as 80/tcp or 53/udp; or icmp, for a ping.")
+@click.option("--explain", is_flag=True, help="Every rule that was considered.")
+@form_options
+@click.pass_obj
+def policy_test(
+    netmaster: Netmaster, source: str, target: str, port: str, explain: bool, form: str
+) -> None:
+    """May one talk to the other, and which rule says so? Ends with status 5 where it may not."""
+    number, _, protocol = port.rpartition("/")
+    query = {"from": source, "to": target, "protocol": protocol, "port": number}
+    if protocol.isdecimal() and not number:
+        query |= {"protocol": "tcp", "port": protocol}
+    found = netmaster.items("verdicts", **query)
+    if form != "table":
+        output.dump(found, form)
+    for item in found if form == "table" else ():
+        click.echo(f"{item['key']}: {item['action']}, by {item['reason']}")
+        if explain:
+            output.show(item["considered"], CONSIDERED, "table")
+    if any(item["action"] == "deny" for item in found):
+        raise SystemExit(DENIED)
+
+
 @policy.command("rule-rm")
 @click.argument("policy_name", metavar="POLICY")
 @click.argument("rule")
