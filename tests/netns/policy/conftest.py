@@ -9,6 +9,7 @@ import pytest
 from netfabric.lab.container import Container as Attached
 from netfabric.lab.lab import Lab
 from netfabric.lab.settings import Settings
+from tests.netns.policy.probing import Range
 from tests.policy_reference import Container, Object
 
 NETWORKS: tuple[Object, ...] = (
@@ -43,6 +44,9 @@ PLACES = {
 """Containers by name: host, network, group."""
 GROUPS = {"web": "lab", "db": "lab", "cache": "other"}
 """Those of tenant default that have policies, one each, of the group's name; and their networks."""
+
+
+TCP_PORTS, UDP_PORTS = (22, 80, 8080), (53, 5000)
 
 
 @dataclass
@@ -93,3 +97,15 @@ def world() -> Iterator[Field]:
         }
         lab.wait_for_routes(lab.containers())
         yield field
+
+
+@pytest.fixture(scope="module")
+def probes(world: Field) -> Iterator[Range]:
+    containers = world.containers
+    addresses: dict[str, dict[int, str]] = {
+        name: {address.version: str(address) for address in container.addresses}
+        for name, container in containers.items()
+    }
+    namespaces = {name: container.namespace for name, container in containers.items()}
+    with Range(namespaces, addresses, TCP_PORTS, UDP_PORTS) as made:
+        yield made

@@ -92,6 +92,11 @@ class Range:
                 stack.callback(probe.close)
             return self._answered(probes)
 
+    def reaches(self, source: str, target: str, port: int) -> bool:
+        """Return whether a TCP connection opens, over IPv4."""
+        cell = Cell(source, target, 4, TCP, port)
+        return self.passing([cell]) == {cell}
+
     def _probe(self, cell: Cell) -> tuple[socket.socket, bytes]:
         """Return the socket of a probe, and what it sends."""
         target = self._addresses[cell.target][cell.family]

@@ -2,19 +2,17 @@
 
 import random
 import time
-from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
-from tests.netns.policy.conftest import GROUPS, NETWORKS, PLACES, Field
+from tests.netns.policy.conftest import GROUPS, NETWORKS, PLACES, TCP_PORTS, UDP_PORTS, Field
 from tests.netns.policy.probing import ECHO, ECHO6, ICMP, ICMP6, TCP, UDP, Cell, Range
 from tests.policy_reference import Container, Fabric, Object, Packet
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
-TCP_PORTS, UDP_PORTS = (22, 80, 8080), (53, 5000)
 PATIENCE = 20.0
 """Seconds in which a change of intent is in force on every host, on a busy machine."""
 CELLS = [
@@ -33,18 +31,6 @@ CELLS = [
 
 def test_there_are_enough_cells() -> None:
     assert len(CELLS) >= 200
-
-
-@pytest.fixture(scope="module")
-def probes(world: Field) -> Iterator[Range]:
-    containers = world.containers
-    addresses: dict[str, dict[int, str]] = {
-        name: {address.version: str(address) for address in container.addresses}
-        for name, container in containers.items()
-    }
-    namespaces = {name: container.namespace for name, container in containers.items()}
-    with Range(namespaces, addresses, TCP_PORTS, UDP_PORTS) as made:
-        yield made
 
 
 def generated(seed: int, world: Field) -> tuple[list[Object], list[Object]]:
@@ -157,7 +143,7 @@ def test_what_passes_is_what_the_reference_says(world: Field, probes: Range) -> 
         write(world, groups, rules, before)
         before = rules
         wanted = expected(Fabric(list(NETWORKS), groups, rules, world.members()), world)
-        _settles(probes, wanted)
+        settles(probes, wanted)
         found = probes.passing(CELLS)
         wrong = sorted(str(cell) for cell in found ^ wanted)
         assert not wrong, (seed, wrong, rules)
@@ -165,7 +151,7 @@ def test_what_passes_is_what_the_reference_says(world: Field, probes: Range) -> 
     write(world, [], [], before)
 
 
-def _settles(probes: Range, wanted: set[Cell]) -> None:
+def settles(probes: Range, wanted: set[Cell]) -> None:
     """Return when a few cells are as they should be, or after a while: the whole matrix is judged then."""
     end = time.monotonic() + PATIENCE
     while probes.passing(CELLS) != wanted and time.monotonic() < end:
