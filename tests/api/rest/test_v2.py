@@ -263,6 +263,12 @@ async def test_rules_have_ports_and_groups_a_default(api: "Api") -> None:
     group = "/api/v2/endpoint-groups/default:web"
     body = {"networkName": "n", "policies": ["p"], "defaultAction": "deny"}
     assert (await api.call("PUT", group, body)).json["defaultAction"] == "deny"
+    contiv = {"tenantName": "default", "groupName": "web", "networkName": "n", "policies": []}
+    again = await api.call(
+        "POST", "/api/v1/endpointGroups/default:web/", contiv | {"key": "default:web"}
+    )
+    assert again.status == 200
+    assert (await api.call("GET", group)).json["defaultAction"] == "deny"
     refused = await api.call("PATCH", group, {"defaultAction": "maybe"})
     assert refused.status == 422
     base = {"direction": "in", "action": "allow", "protocol": "tcp"}
