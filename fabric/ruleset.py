@@ -80,14 +80,6 @@ Match: TypeAlias = Is | HasBit | Between | Within | In
 
 
 @dataclass(frozen=True, slots=True)
-class Dispatch:
-    """Go on in the chain that a map has for a field; without an entry, with the next rule."""
-
-    field: Field
-    map: str
-
-
-@dataclass(frozen=True, slots=True)
 class Jump:
     """Go on in a chain, and with the next rule once that ends."""
 
@@ -101,7 +93,7 @@ class Goto:
     chain: str
 
 
-Verdict: TypeAlias = Literal["accept", "drop", "return"] | Dispatch | Jump | Goto
+Verdict: TypeAlias = Literal["accept", "drop", "return"] | Jump | Goto
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +132,8 @@ class Chain:
     priority: int = 0
 
 
-SetKind: TypeAlias = Literal[
-    "ip", "ip6", "subnet", "subnet6", "port", "source", "source6", "chains"
-]
-"""subnet(6): intervals; source(6): link, MAC and address side by side; chains: a map from links to chains."""
+SetKind: TypeAlias = Literal["ip", "ip6", "subnet", "subnet6", "port", "source", "source6", "links"]
+"""subnet(6): intervals; source(6): link, MAC and address side by side; links: their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +159,10 @@ Item: TypeAlias = Address | Prefix | PortRange | Source | str
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One thing in a set; in a map with the chain that it leads to."""
+    """One thing in a set."""
 
     set: str
     item: Item
-    chain: str = ""
 
 
 RulesetObject: TypeAlias = NamedSet | Chain | Element

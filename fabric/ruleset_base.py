@@ -7,7 +7,6 @@ from netfabric.fabric.kernel import LINK_GROUP
 from netfabric.fabric.ruleset import (
     Between,
     Chain,
-    Dispatch,
     Field,
     Goto,
     HasBit,
@@ -22,7 +21,7 @@ from netfabric.fabric.ruleset import (
 )
 
 SOURCES, SOURCES6 = "sources", "sources6"
-FROM_LINK, TO_LINK = "from_link", "to_link"
+LEAVING, ARRIVING = "leaving", "arriving"
 FABRIC, FABRIC6 = "fabric", "fabric6"
 """Every subnet of every tenant."""
 
@@ -79,30 +78,16 @@ def _antispoofing() -> tuple[Chain, ...]:
 
 
 def _forwarding() -> tuple[Chain, ...]:
-    """First the sender's group decides, then the receiver's; a link of ours with neither is closed."""
+    """First the sender's group decides, then the receiver's: see `fabric.ruleset_ways`."""
     return (
         Chain(
             "forward",
             (
                 rule("known", (_KNOWN,), "accept"),
-                rule("from endpoints", (_is_ours("iif group"),), Jump("leaving")),
-                rule("to endpoints", (_is_ours("oif group"),), Jump("arriving")),
+                rule("from endpoints", (_is_ours("iif group"),), Jump(LEAVING)),
+                rule("to endpoints", (_is_ours("oif group"),), Jump(ARRIVING)),
             ),
             "forward",
-        ),
-        Chain(
-            "leaving",
-            (
-                rule("group", (), Dispatch("iif name", FROM_LINK)),
-                rule("without policy", (), "drop"),
-            ),
-        ),
-        Chain(
-            "arriving",
-            (
-                rule("group", (), Dispatch("oif name", TO_LINK)),
-                rule("without policy", (), "drop"),
-            ),
         ),
     )
 
@@ -138,8 +123,6 @@ def base() -> tuple[RulesetObject, ...]:
         NamedSet(SOURCES6, "source6"),
         NamedSet(FABRIC, "subnet"),
         NamedSet(FABRIC6, "subnet6"),
-        NamedSet(FROM_LINK, "chains"),
-        NamedSet(TO_LINK, "chains"),
         *_antispoofing(),
         *_forwarding(),
         *_host_protection(),

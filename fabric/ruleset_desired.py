@@ -21,18 +21,22 @@ from netfabric.fabric.ruleset import (
 from netfabric.fabric.ruleset_base import (
     FABRIC,
     FABRIC6,
-    FROM_LINK,
     SOURCES,
     SOURCES6,
-    TO_LINK,
     base,
 )
 from netfabric.fabric.ruleset_group import (
-    chain_name,
     chains_of,
     disjoint,
     members_set,
     tenant_set,
+)
+from netfabric.fabric.ruleset_ways import (
+    bucket_of,
+    bucket_set,
+    links_set,
+    ways_into,
+    ways_into_buckets,
 )
 
 _Part: TypeAlias = tuple[str, str, Item]
@@ -82,9 +86,12 @@ class DesiredRuleset:
     _peers: dict[str, frozenset[str]] = field(default_factory=dict)
     """By group that is here: the groups that its rules speak of."""
     _mentioned: Counter[str] = field(default_factory=Counter)
+    _buckets: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Groups that are here, by what `bucket_of` says."""
 
     def __post_init__(self) -> None:
         self.parts.put(("base", "", ""), base())
+        self.parts.put(("ways", "", ""), ways_into_buckets(()))
 
     @property
     def objects(self) -> Ruleset:
@@ -106,7 +113,7 @@ class DesiredRuleset:
         if self._tenants[endpoint.tenant] == 1:
             changed |= self._tenant(endpoint.tenant)
         if self._links[group] == 1:
-            changed |= self._group(group)
+            changed |= self._group(group) | self._ways(group)
         changed |= self._follow(group, endpoint.addresses)
         return changed | self.parts.put(("endpoint", endpoint.link, ""), _guard(endpoint, group))
 
@@ -125,7 +132,7 @@ class DesiredRuleset:
         self._links[group] -= 1
         self._tenants[endpoint.tenant] -= 1
         if not self._links[group]:
-            changed |= self._group(group)
+            changed |= self._group(group) | self._ways(group)
         if not self._tenants[endpoint.tenant]:
             changed |= self._tenant(endpoint.tenant)
         return changed | self._follow(group, endpoint.addresses)
@@ -213,6 +220,20 @@ class DesiredRuleset:
         wanted = self.filters.get(group) if own else GroupFilter(group)
         return self.parts.put(part, chains_of(group, tenant, wanted))
 
+    def _ways(self, group: str) -> set[RulesetKey]:
+        """Follow a group that came or went: how a packet finds its chains."""
+        number = bucket_of(group)
+        groups, before = self._buckets[number], bool(self._buckets[number])
+        if self._links[group]:
+            groups.add(group)
+        else:
+            groups.discard(group)
+        changed = self.parts.put(("bucket", str(number), ""), ways_into(number, sorted(groups)))
+        if bool(groups) != before:
+            used = sorted(n for n, some in self._buckets.items() if some)
+            changed |= self.parts.put(("ways", "", ""), ways_into_buckets(used))
+        return changed
+
     def _tenant(self, tenant: str) -> set[RulesetKey]:
         things: list[RulesetObject] = []
         if self._tenants[tenant]:
@@ -253,6 +274,6 @@ def _guard(endpoint: Endpoint, group: str) -> list[RulesetObject]:
             )
             for address in endpoint.addresses
         ),
-        Element(FROM_LINK, endpoint.link, chain_name("out", group)),
-        Element(TO_LINK, endpoint.link, chain_name("in", group)),
+        Element(bucket_set(bucket_of(group)).name, endpoint.link),
+        Element(links_set(group).name, endpoint.link),
     ]

@@ -131,7 +131,7 @@ def _nameless(thing: RulesetObject, actual: Ruleset) -> bool:
     return (
         isinstance(thing, Element)
         and isinstance(thing.item, str)
-        and _set(actual, thing.set).kind != "chains"
+        and _set(actual, thing.set).kind != "links"
     )
 
 
@@ -143,14 +143,11 @@ def _steps(
     gone_sets = [thing for thing in found.remove if isinstance(thing, NamedSet)]
     put = [thing for thing in found.put if isinstance(thing, Element)]
     gone = [thing for thing in found.remove if isinstance(thing, Element)]
-    old = {("element", e.set, e.item) for e in put} & actual.keys()
-    replaced = [thing for key in old if isinstance(thing := actual[key], Element)]
     doomed = {thing.name for thing in gone_sets}
-    leaving = [e for e in (*gone, *replaced) if e.set not in doomed]
+    leaving = [e for e in gone if e.set not in doomed]
     return (
         *(PutSet(thing) for thing in found.put if isinstance(thing, NamedSet)),
         *(PutChain(c) for c in put_chains if ("chain", c.name, "") not in actual),
-        # What leads to a chain goes before it, and a changed element goes before it comes.
         *(RemoveElement(e, _set(actual, e.set)) for e in leaving),
         *(PutElement(e, _set(desired, e.set)) for e in put),
         *(step for c in put_chains for step in _rules(c, actual.get(("chain", c.name, "")))),

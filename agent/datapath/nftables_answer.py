@@ -100,7 +100,7 @@ def _counted(expressions: bytes) -> tuple[int, int]:
 def elements_of(of: NamedSet, bodies: Iterable[bytes]) -> list[Element]:
     """Return the elements of a set."""
     ends: list[bytes] = []
-    starts: list[tuple[bytes, str]] = []
+    starts: list[bytes] = []
     for body in bodies:
         for one in _listed(attributes(body, _FIXED).get(3, b"")):
             found = attributes(one)
@@ -108,21 +108,16 @@ def elements_of(of: NamedSet, bodies: Iterable[bytes]) -> list[Element]:
             if _u32(found.get(3)) & INTERVAL_END:
                 ends.append(key)
             else:
-                starts.append((key, _chain(found.get(2, b""))))
+                starts.append(key)
     if of.kind in ("subnet", "subnet6", "port"):
-        return [Element(of.name, item) for item in _intervals(of, [k for k, _ in starts], ends)]
-    return [Element(of.name, _item(of, key), chain) for key, chain in starts]
-
-
-def _chain(data: bytes) -> str:
-    verdict = attributes(data).get(2)
-    return _text(attributes(verdict).get(2)) if verdict else ""
+        return [Element(of.name, item) for item in _intervals(of, starts, ends)]
+    return [Element(of.name, _item(of, key)) for key in starts]
 
 
 def _item(of: NamedSet, key: bytes) -> Item:
     if of.kind in ("ip", "ip6"):
         return ip_address(key)
-    if of.kind == "chains":
+    if of.kind == "links":
         return _text(key)
     return Source(_text(key[:16]), mac_text(key[16:22]), ip_address(key[24:]))
 

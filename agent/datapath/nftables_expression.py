@@ -11,7 +11,6 @@ from netfabric.agent.datapath.message import attribute, nested
 from netfabric.fabric.prefix import Prefix
 from netfabric.fabric.ruleset import (
     Between,
-    Dispatch,
     Field,
     Goto,
     HasBit,
@@ -76,20 +75,6 @@ def _expression(kind: str, *attributes: bytes) -> bytes:
 
 def _value(kind: int, octets: bytes) -> bytes:
     return nested(kind, attribute(_VALUE, octets))
-
-
-def verdict_data(kind: int, verdict: Verdict) -> bytes:
-    """Return a verdict as data, for a rule or for an element of a map."""
-    match verdict:
-        case Jump(chain):
-            inner = u32(_CODE, _JUMP) + string(_CHAIN, chain)
-        case Goto(chain):
-            inner = u32(_CODE, _GOTO) + string(_CHAIN, chain)
-        case str():
-            inner = u32(_CODE, _CODES[verdict])
-        case _:
-            raise AssertionError(verdict)
-    return nested(kind, nested(_VERDICT, inner))
 
 
 def _length(field: Field) -> int:
@@ -182,14 +167,16 @@ def _look_up(fields: tuple[Field, ...], name: str, inside: bool) -> Iterator[byt
     yield _expression("lookup", string(1, name), u32(2, _FIRST_REGISTER32), *inverted)
 
 
-def _verdict(verdict: Verdict) -> Iterator[bytes]:
-    if isinstance(verdict, Dispatch):
-        yield _load(verdict.field)
-        yield _expression(
-            "lookup", string(1, verdict.map), u32(2, _REGISTER), u32(3, _VERDICT_REGISTER)
-        )
-        return
-    yield _expression("immediate", u32(1, _VERDICT_REGISTER), verdict_data(2, verdict))
+def _verdict(verdict: Verdict) -> bytes:
+    match verdict:
+        case Jump(chain):
+            inner = u32(_CODE, _JUMP) + string(_CHAIN, chain)
+        case Goto(chain):
+            inner = u32(_CODE, _GOTO) + string(_CHAIN, chain)
+        case _:
+            inner = u32(_CODE, _CODES[verdict])
+    data = nested(_DATA, nested(_VERDICT, inner))
+    return _expression("immediate", u32(1, _VERDICT_REGISTER), data)
 
 
 def expressions(rule: Rule) -> bytes:
@@ -200,7 +187,7 @@ def expressions(rule: Rule) -> bytes:
             *(part for match in rule.matches for part in _match(match)),
             _expression("counter"),
             *log,
-            *_verdict(rule.verdict),
+            _verdict(rule.verdict),
         )
     )
 

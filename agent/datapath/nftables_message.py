@@ -10,13 +10,12 @@ from struct import pack
 from typing import Final
 
 from netfabric.agent.datapath.message import CREATE, Message, attribute, mac_bytes, nested
-from netfabric.agent.datapath.nftables_expression import expressions, string, u32, verdict_data
+from netfabric.agent.datapath.nftables_expression import expressions, string, u32
 from netfabric.fabric.filter import PortRange
 from netfabric.fabric.ruleset import (
     TABLE,
     Chain,
     Element,
-    Goto,
     Hook,
     Item,
     NamedSet,
@@ -38,11 +37,11 @@ _INET, _UNSPEC = 1, 0
 HOOKS: Final[dict[Hook, int]] = {"prerouting": 0, "input": 1, "forward": 2}
 _ACCEPT = 1
 COMMENT: Final = 0
-_INTERVAL, _MAP, _CONCATENATION = 0x4, 0x8, 0x80
+_INTERVAL = 0x4
 _IP, _IP6, _MAC, _PORT, _LINK = 7, 8, 9, 13, 41
 """Data types as nft numbers them, so that it can show our sets."""
 INTERVAL_END = 1
-_VERDICTS, _HOST_ORDER = 0xFFFFFF00, 1
+_HOST_ORDER = 1
 
 
 def _concatenated(*types: int) -> int:
@@ -60,7 +59,7 @@ _KINDS: dict[SetKind, tuple[int, int, int]] = {
     "port": (_INTERVAL, _PORT, 2),
     "source": (0, _concatenated(_LINK, _MAC, _IP), 28),
     "source6": (0, _concatenated(_LINK, _MAC, _IP6), 40),
-    "chains": (_MAP, _LINK, 16),
+    "links": (0, _LINK, 16),
 }
 """Flags, key type and key length."""
 KIND_OF = {(flags, type_): kind for kind, (flags, type_, _) in _KINDS.items()}
@@ -120,9 +119,9 @@ def put_set(wanted: NamedSet, identity: int) -> Message:
         u32(5, length),
         u32(10, identity),
     ]
-    if flags & _MAP:
-        # The last one tells nft, and nobody else, that names of links are no big-endian numbers.
-        inner += [u32(6, _VERDICTS), u32(7, 0), attribute(13, pack("=BBI", 0, 4, _HOST_ORDER))]
+    if wanted.kind == "links":
+        # Tells nft, and nobody else, that names of links are no big-endian numbers.
+        inner.append(attribute(13, pack("=BBI", 0, 4, _HOST_ORDER)))
     return _message(NEWSET, CREATE, *inner)
 
 
@@ -188,8 +187,7 @@ def elements(kind: int, of: NamedSet, things: Sequence[Element]) -> Message:
 
 def _element(thing: Element) -> Iterator[bytes]:
     first, after = _key(thing.item)
-    value = verdict_data(2, Goto(thing.chain)) if thing.chain else b""
-    yield nested(1, nested(1, attribute(1, first)), value)
+    yield nested(1, nested(1, attribute(1, first)))
     if after is not None:
         yield nested(1, nested(1, attribute(1, after)), u32(3, INTERVAL_END))
 

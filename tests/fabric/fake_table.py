@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 
 from netfabric.fabric.ruleset import (
     Chain,
-    Dispatch,
     Element,
     Goto,
     In,
@@ -90,25 +89,20 @@ class FakeTable:
     def _refers(self, thing: RulesetObject) -> None:
         """Everything referred to must be there."""
         match thing:
-            case Element(chain=chain):
-                assert not chain or ("chain", chain, "") in self.objects
+            case Element(set=name):
+                assert ("set", name, "") in self.objects
             case Chain(rules=rules):
                 for rule in rules:
                     for match in rule.matches:
                         if isinstance(match, In):
                             assert ("set", match.set, "") in self.objects
-                    match rule.verdict:
-                        case Dispatch(map=name):
-                            assert ("set", name, "") in self.objects
-                        case Jump(chain) | Goto(chain):
-                            assert ("chain", chain, "") in self.objects
+                    if isinstance(rule.verdict, Jump | Goto):
+                        assert ("chain", rule.verdict.chain, "") in self.objects
             case NamedSet():
                 pass
 
     def _nothing_leads_to(self, name: str) -> None:
         for thing in self.objects.values():
-            if isinstance(thing, Element):
-                assert thing.chain != name
             if isinstance(thing, Chain):
                 for rule in thing.rules:
                     if isinstance(rule.verdict, Jump | Goto):

@@ -136,7 +136,7 @@ async def test_what_others_did_to_the_table_is_repaired(host: Machine) -> None:
         "flush chain inet netfabric forward",
         "add rule inet netfabric leaving accept",
         "insert rule inet netfabric arriving accept",
-        "flush map inet netfabric from_link",
+        "flush set inet netfabric sources",
         "add element inet netfabric fabric { 192.0.2.0-192.0.2.7 }",
         "add element inet netfabric fabric { 198.51.100.1-198.51.100.6 }",
         "add chain inet netfabric mine",

@@ -88,7 +88,7 @@ def test_a_link_without_policy_is_closed(host: Guarded) -> None:
         assert not host.pings(bare, address(1, version)), "nothing leaves it"
         assert not host.pings(free, address(2, version)), "and nothing reaches it"
     host.desired.put_endpoint(bare)
-    assert host.follow() == 4, "two sources, two ways into the group's chains"
+    assert host.follow() == 4, "two sources, and the link in two sets"
     for version in (4, 6):
         assert host.pings(bare, address(1, version))
         assert host.pings(free, address(2, version))
