@@ -17,6 +17,7 @@ from netfabric.fabric.policies import Policies
 from netfabric.fabric.session import MembersChanged
 from netfabric.fabric.stored import plain
 from netfabric.fabric.view import ROOT, View
+from tests.fabric.test_cost import counted
 
 Change = tuple[str, dict[str, Any] | None]
 
@@ -197,3 +198,28 @@ def test_any_changes_lead_to_what_the_end_would_make(
     assert {f.group: f for f in store.seen.filters} == scratch.filters
     assert replace(store.intents.policies.members()) == scratch.members()
     assert store.told.all() == scratch.members().added
+
+
+def test_one_change_costs_one_change() -> None:
+    """A rule, a member and a group cost as much beside ten groups as beside two hundred."""
+
+    def costs(groups: int) -> list[int]:
+        store = Store()
+        store.apply(network(), *(group(f"g{n}", f"p{n}") for n in range(groups)))
+        store.apply(*(rule(f"p{n}", "r", fromEndpointGroup=f"g{n}") for n in range(groups)))
+        store.apply(*(endpoint("h1", f"c{n}", f"g{n}", n % 250) for n in range(groups)))
+        found = []
+        for change in (
+            rule("p3", "x", fromEndpointGroup="g4"),
+            endpoint("h2", "new", "g5", 251),
+            group("g6", "p6", "p7"),
+        ):
+            serial = store.intents.policies.serial
+            with counted() as calls:
+                store.apply(change)
+                store.intents.delta("h1", store.view.revision - 1)
+                store.intents.policies.since(serial)
+                found.append(calls())
+        return found
+
+    assert costs(200) == costs(10)
