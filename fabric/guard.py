@@ -30,6 +30,8 @@ class Guard:
     active: bool = False
     number: int = 0
     """Of the last transaction."""
+    doubtful: bool = False
+    """One failed, and no reading has shown since that all is well: the next failure waits for its audit."""
 
     def start(self, observed: RulesetReading | None) -> None:
         """Adopt what is there."""
@@ -111,16 +113,28 @@ class Guard:
         """A transaction failed: read what is there, and go on from that."""
         self.actual = None
         self.out.append(Warn(_SUBJECT, str(error)))
-        self.out.append(Audit())
+        if not self.doubtful:
+            self.out.append(Audit())
+        self.doubtful = True
 
     def audit(self, observed: RulesetReading | None) -> None:
         """Repair what differs; a reading from before the last transaction says nothing."""
-        if observed is None or not self.active:
+        if not self.active:
+            return
+        if observed is None:
+            self._confirmed()
             return
         if observed.number != self.number:
             self.out += [Filter(Transaction((), number=self.number, distrust=True)), Audit()]
             return
-        if self.actual is None:
-            self.out.append(Warn(_SUBJECT, ""))
         self.actual = dict(observed.objects)
-        self._change(None)
+        if step := self._transaction(None):
+            self.out.append(Filter(step))
+        else:
+            self._confirmed()
+
+    def _confirmed(self) -> None:
+        """The table is as we believe: what failed before is well again."""
+        if self.doubtful and self.actual is not None:
+            self.doubtful = False
+            self.out.append(Warn(_SUBJECT, ""))
