@@ -8,21 +8,24 @@ from typing import ParamSpec, TypeAlias, TypeVar
 import structlog
 
 from netfabric.agent.datapath.base import Datapath
-from netfabric.fabric.effects import Attach, Audit, Detach, Program
+from netfabric.fabric.effects import Attach, Audit, Detach, Filter, Program
+from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import FabricError, KernelError
 from netfabric.fabric.events import (
     Attached,
     Detached,
     Event,
+    Filtered,
     KernelObserved,
     Programmed,
     UplinksChanged,
 )
 from netfabric.fabric.kernel import KernelState, Operation, Uplink, key_of
+from netfabric.fabric.ruleset_plan import Transaction
 
 log = structlog.get_logger(__name__)
 
-KernelEffect: TypeAlias = Attach | Detach | Program | Audit
+KernelEffect: TypeAlias = Attach | Detach | Program | Filter | Audit
 AGAIN = 1.0
 """Seconds after which uplinks that could not be read are read again."""
 _Arguments = ParamSpec("_Arguments")
@@ -58,10 +61,13 @@ class DatapathThread:
         match effect:
             case Program(operations):
                 self._gathered += operations
-            case Attach(endpoint):
+            case Filter(rules):
+                self._filter(rules)
+            case Attach(endpoint, rules):
                 self.flush()
+                filtering = self._filter(rules) if rules is not None else None
                 self._start(
-                    lambda: self._datapath.attach(endpoint),
+                    lambda: self._attach(endpoint, filtering),
                     lambda done: self._post(
                         Attached(endpoint.key, _error(done, f"endpoint {endpoint.key}"))
                     ),
@@ -76,6 +82,21 @@ class DatapathThread:
                 )
             case Audit():
                 self._audit()
+
+    def _attach(self, endpoint: Endpoint, filtering: Future[None] | None) -> None:
+        """Attach under rules that are in force: with those that failed it fails."""
+        if filtering is not None:
+            filtering.result()
+        self._datapath.attach(endpoint)
+
+    def _filter(self, rules: Transaction) -> Future[None]:
+        self.flush()
+        return self._start(lambda: self._datapath.filter(rules), self._filtered)
+
+    def _filtered(self, done: Future[None]) -> None:
+        error = _error(done, "packet filter")
+        if error is not None:
+            self._post(Filtered(error))
 
     def flush(self) -> None:
         """Have the gathered operations carried out."""
@@ -132,14 +153,16 @@ class DatapathThread:
 
     def _start(
         self, work: Callable[[], _Result], then: Callable[[Future[_Result]], object]
-    ) -> None:
+    ) -> Future[_Result]:
         loop = asyncio.get_running_loop()
 
         def ended(done: Future[_Result]) -> None:
             if not (done.cancelled() or loop.is_closed()):
                 loop.call_soon_threadsafe(then, done)
 
-        self._thread.submit(work).add_done_callback(ended)
+        started = self._thread.submit(work)
+        started.add_done_callback(ended)
+        return started
 
     async def ask(
         self,

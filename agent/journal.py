@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -19,7 +19,10 @@ from netfabric.fabric.effects import JournalChange
 from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import ConflictError, FabricError, KernelError
 from netfabric.fabric.events import JournalState
-from netfabric.fabric.session import HeldBlock, HeldLoan, IntentChanged
+from netfabric.fabric.filter import GroupFilter, Members
+from netfabric.fabric.membership import members_of
+from netfabric.fabric.prefix import Address
+from netfabric.fabric.session import HeldBlock, HeldLoan, IntentChanged, MembersChanged
 from netfabric.fabric.stored import dump, load
 
 log = structlog.get_logger(__name__)
@@ -30,6 +33,8 @@ CREATE TABLE IF NOT EXISTS block (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS loan (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cooling (address TEXT PRIMARY KEY, until REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS intent (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS filter (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS member (grouped TEXT, address TEXT, PRIMARY KEY (grouped, address)) WITHOUT ROWID;
 """
 
 
@@ -133,8 +138,19 @@ class Journal:
                 (ip_address(address), until)
                 for address, until in self._database.execute("SELECT address, until FROM cooling")
             ),
-            intent=load(IntentChanged, intent[0]),
+            intent=replace(
+                load(IntentChanged, intent[0]),
+                filters=tuple(load(GroupFilter, v) for v in self._values("filter")),
+            ),
+            members=self._members(),
         )
+
+    def _members(self) -> tuple[Members, ...]:
+        assert self._database is not None
+        groups: dict[str, set[Address]] = {}
+        for group, address in self._database.execute("SELECT grouped, address FROM member"):
+            groups.setdefault(group, set()).add(ip_address(address))
+        return members_of(groups)
 
     def _values(self, table: str) -> list[str]:
         assert self._database is not None
@@ -221,8 +237,30 @@ class Journal:
         if change.loan_gone:
             database.execute("DELETE FROM loan WHERE key = ?", (change.loan_gone,))
         if change.intent is not None:
-            value = dump(change.intent)
-            database.execute("INSERT OR REPLACE INTO intent VALUES (1, ?)", (value,))
+            _apply_intent(database, change.intent)
+        if change.members is not None:
+            _apply_members(database, change.members)
+
+
+def _apply_intent(database: sqlite3.Connection, intent: IntentChanged) -> None:
+    """Filters have rows of their own: one that changes is one row."""
+    value = dump(replace(intent, full=True, filters=(), filters_gone=()))
+    database.execute("INSERT OR REPLACE INTO intent VALUES (1, ?)", (value,))
+    if intent.full:
+        database.execute("DELETE FROM filter")
+    gone = [(group,) for group in intent.filters_gone]
+    database.executemany("DELETE FROM filter WHERE key = ?", gone)
+    rows = [(found.group, dump(found)) for found in intent.filters]
+    database.executemany("INSERT OR REPLACE INTO filter VALUES (?, ?)", rows)
+
+
+def _apply_members(database: sqlite3.Connection, change: MembersChanged) -> None:
+    if change.full:
+        database.execute("DELETE FROM member")
+    gone = [(m.group, str(a)) for m in change.removed for a in m.addresses]
+    database.executemany("DELETE FROM member WHERE grouped = ? AND address = ?", gone)
+    rows = [(m.group, str(a)) for m in change.added for a in m.addresses]
+    database.executemany("INSERT OR REPLACE INTO member VALUES (?, ?)", rows)
 
 
 def when_done(

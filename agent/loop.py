@@ -21,6 +21,7 @@ from netfabric.fabric.effects import (
     DetachAnswer,
     Effect,
     EndReplay,
+    Filter,
     Program,
     Record,
     Refuse,
@@ -134,7 +135,7 @@ class Loop:
         match effect:
             case Record():
                 self._record(effect)
-            case Attach() | Detach() | Program():
+            case Attach() | Detach() | Program() | Filter():
                 hands.datapath.perform(effect)
             case Audit():
                 hands.datapath.perform(effect)

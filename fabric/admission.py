@@ -1,5 +1,7 @@
 """Whether an ADD can be served at all, and in words why it cannot."""
 
+from collections.abc import Mapping
+
 from netfabric.fabric.endpoint import AttachRequest, EndpointKey
 from netfabric.fabric.errors import (
     ConflictError,
@@ -8,6 +10,7 @@ from netfabric.fabric.errors import (
     NotFoundError,
     UnavailableError,
 )
+from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.ipam import usable
 from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import Address, family_of
@@ -28,6 +31,25 @@ def admit(request: AttachRequest, network: Network | None, host: str) -> Network
     for address in request.addresses:
         _admit_address(address, network)
     return network
+
+
+def admit_group(request: AttachRequest, filters: Mapping[str, GroupFilter], host: str) -> None:
+    """Raise what is wrong with the group that a request names, if it names one."""
+    if not request.group:
+        return
+    group = f"{request.tenant}:{request.group}"
+    found = filters.get(group)
+    if found is None:
+        raise NotFoundError(
+            f"endpoint group {group}: not known on host {host}",
+            "netctl group ls -a lists the groups; netctl group create makes one",
+        )
+    network = f"{request.tenant}:{request.network}"
+    if found.network != network:
+        raise InvalidError(
+            f"endpoint group {group}: belongs to network {found.network}, not to {network}",
+            f"ask for network {found.network}, or for a group of {network}",
+        )
 
 
 def _admit_address(address: Address, network: Network) -> None:

@@ -28,6 +28,7 @@ from netfabric.fabric.errors import (
     UnauthorizedError,
 )
 from netfabric.fabric.events import Advertised, HostSettings
+from netfabric.fabric.guard import Guard
 from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of
@@ -45,6 +46,7 @@ class Attachments:
     ledger: Ledger
     addresses: Addresses
     speaking: Speaking
+    guard: Guard
     networks: Mapping[str, Network] = field(default_factory=dict)
     known: dict[EndpointKey, Attachment] = field(default_factory=dict)
     ready: bool = False
@@ -96,6 +98,8 @@ class Attachments:
         try:
             found = self.networks.get(key)
             network = admission.admit(waiter.request, found, self.settings.host)
+            admission.admit_group(waiter.request, self.guard.desired.filters, self.settings.host)
+            self.guard.require(waiter.request)
             missing = [r.family for r in network.ranges if not self._take(waiter, key, r.family)]
         except FabricError as error:
             self._fail(waiter, error)
@@ -131,7 +135,7 @@ class Attachments:
         lifted = self.addresses.cooling.lifted(waiter.network, addresses)
         change = JournalChange(endpoint=waiter.endpoint, cooled=lifted)
         self.ledger.write(change, partial(self._recorded, waiter))
-        self.out.append(Attach(waiter.endpoint))
+        self.out.append(Attach(waiter.endpoint, self.guard.admit(waiter.endpoint)))
 
     def _recorded(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
         attachment.recorded = True
@@ -218,6 +222,8 @@ class Attachments:
 
     def _forget(self, attachment: Attachment) -> None:
         self.known.pop(attachment.key, None)
+        if attachment.endpoint is not None:
+            self.guard.release(attachment.endpoint.link)
         self.waiting.pop(attachment.key, None)
         for token in sorted(attachment.detaching):
             self._settle(token)
@@ -470,6 +476,7 @@ class Attachments:
         """Take an endpoint of the journal as one that is there; announced only once its datapath stands."""
         attachment = Attachment(endpoint.key, phase, endpoint=endpoint, recorded=True)
         self.known[endpoint.key] = attachment
+        self.guard.adopt(endpoint)
         if phase is Phase.MENDING:
             self.unverified.add(endpoint.key)
         return attachment

@@ -14,7 +14,14 @@ from netfabric.fabric.kernel import Operation
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.prefix import Address
 from netfabric.fabric.route import Announcement
-from netfabric.fabric.session import AgentMessage, HeldBlock, HeldLoan, IntentChanged
+from netfabric.fabric.ruleset_plan import Transaction
+from netfabric.fabric.session import (
+    AgentMessage,
+    HeldBlock,
+    HeldLoan,
+    IntentChanged,
+    MembersChanged,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,8 @@ class JournalChange:
     loan: HeldLoan | None = None
     loan_gone: str = ""
     intent: IntentChanged | None = None
+    """The whole intent but for filters, of which it has those that changed; all of them if it is `full`."""
+    members: MembersChanged | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,8 @@ class Attach:
     """Build an endpoint's datapath, or mend it; idempotent. Outcome: `events.Attached`."""
 
     endpoint: Endpoint
+    rules: Transaction | None = None
+    """To be in force before anything of it stands; if they fail it does, and so does `Filter`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,13 @@ class Program:
     """Apply these in order. Outcome: `events.Programmed`. Endpoint links never stand here but to be removed."""
 
     operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Change the packet filter. Outcome: `events.Filtered` if it fails: nothing has changed then."""
+
+    rules: Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +167,7 @@ Effect: TypeAlias = (
     | Attach
     | Detach
     | Program
+    | Filter
     | Audit
     | ConfigureSpeaker
     | Announce

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
+from netfabric.fabric.filter import Members
 from netfabric.fabric.kernel import KernelKey, KernelState, Uplink
 from netfabric.fabric.prefix import Address, Family, Prefix
 from netfabric.fabric.route import PathAttributes
@@ -24,6 +25,8 @@ class JournalState:
     """(address, time when it may be used again), wall-clock seconds."""
     intent: IntentChanged | None = None
     """The last intent seen, as one full message."""
+    members: tuple[Members, ...] = ()
+    """Of groups that filters name as peers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,13 @@ class Programmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Filtered:
+    """`effects.Filter`, or the rules of `effects.Attach`, failed: the table is as it was."""
+
+    error: FabricError
+
+
+@dataclass(frozen=True, slots=True)
 class PeerUp:
     """A session is established."""
 
@@ -183,6 +193,7 @@ Event: TypeAlias = (
     | Detached
     | Recorded
     | Programmed
+    | Filtered
     | PeerUp
     | PeerDown
     | PathsReceived

@@ -16,6 +16,7 @@ from netfabric.fabric.events import (
     DetachRequested,
     EndOfRib,
     Event,
+    Filtered,
     HostSettings,
     JournalState,
     KernelObserved,
@@ -31,8 +32,10 @@ from netfabric.fabric.events import (
     Tick,
     UplinksChanged,
 )
+from netfabric.fabric.guard import FEATURE, Guard
 from netfabric.fabric.kernel import EndpointLink, KernelState
 from netfabric.fabric.ledger import Ledger
+from netfabric.fabric.membership import Membership
 from netfabric.fabric.network import Network
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.prefix import Prefix
@@ -47,6 +50,7 @@ from netfabric.fabric.session import (
     LendAsked,
     LoanEnded,
     MasterMessage,
+    MembersChanged,
     Version,
     Welcome,
 )
@@ -70,12 +74,15 @@ class Host:
         self.addresses = Addresses(settings, self.out, self.ledger)
         self.speaking = Speaking(settings, self.out)
         self.upkeep = Upkeep(self.out)
+        self.guard = Guard(self.out, FEATURE in settings.features)
         self.attachments = Attachments(
-            settings, self.out, self.ledger, self.addresses, self.speaking
+            settings, self.out, self.ledger, self.addresses, self.speaking, self.guard
         )
         self.networks: dict[str, Network] = {}
         self.attachments.networks = self.networks
         self.intent: IntentChanged | None = None
+        self.membership = Membership()
+        """Of the groups that filters name as peers."""
         self.connected = False
         self.fresh = False
         """The journal is new or was lost: netmaster has to say what this host holds."""
@@ -129,6 +136,8 @@ class Host:
                 self.upkeep.uplinks_changed(uplinks, self.speaking.rib.local)
             case Programmed(failures):
                 self.upkeep.failed(failures)
+            case Filtered(error):
+                self.guard.failed(error)
             case KernelObserved(state):
                 self._audited(state, now)
             case MasterConnected():
@@ -154,6 +163,7 @@ class Host:
     def _start(self, event: Started, now: float) -> None:
         self.started_at, self.audit_at = now, now + self.settings.audit_interval
         self.upkeep.start(event.observed, event.uplinks)
+        self.guard.start(event.observed.ruleset)
         self.kernel_links = {
             thing.name: thing
             for thing in event.observed.objects.values()
@@ -166,6 +176,9 @@ class Host:
         if journal is not None:
             self._recover(journal)
         if journal is not None and journal.intent is not None:
+            self.guard.members(
+                self.membership.take(MembersChanged(full=True, added=journal.members))
+            )
             self._spare_unknown_links(now)
             self._repair(event.observed, now)
             self._intent(journal.intent, now, durable=True)
@@ -216,6 +229,8 @@ class Host:
                 self._welcome(message, now)
             case IntentChanged():
                 self._intent(message, now)
+            case MembersChanged():
+                self._members(message)
             case BlockAnswered():
                 self._block(message, now)
             case LendAsked():
@@ -277,7 +292,9 @@ class Host:
         self.fresh = False
         self.attachments.ready = True
         if self.intent is not None:
-            self.ledger.write(JournalChange(intent=self.intent))
+            everyone = MembersChanged(full=True, added=self.membership.all())
+            self.ledger.write(JournalChange(intent=self.intent, members=everyone))
+            self.guard.activate()
             self._announce_all()
         self.attachments.resume_leaving(now)
         self.out.append(Audit())
@@ -304,12 +321,22 @@ class Host:
         if change.networks_gone:
             self._networks(merged, endpoints)
         if not durable and not self.fresh:
-            self.ledger.write(JournalChange(intent=merged))
+            self.ledger.write(JournalChange(intent=with_filters_of(merged, change)))
+        self.guard.intent(merged.networks, {f.group: f for f in merged.filters})
+        if self.attachments.ready:
+            self.guard.activate()
         self._speaker(merged.speaker, {peer.key: peer for peer in merged.peers}, now)
         self._aggregates()
         if not self.speaking.replayed:
             self._announce_all()
         self.attachments.addresses_came(now)
+
+    def _members(self, said: MembersChanged) -> None:
+        """Take who is in the groups that rules name; the journal is told what changed."""
+        change = self.membership.take(said)
+        self.guard.members(change)
+        if not self.fresh and (change.added or change.removed):
+            self.ledger.write(JournalChange(members=change))
 
     def _networks(
         self, intent: IntentChanged, endpoints: list[Endpoint], without: tuple[str, ...] = ()
@@ -372,6 +399,7 @@ class Host:
     def _audited(self, state: KernelState, now: float) -> None:
         if not self.attachments.ready:
             return
+        self.guard.audit(state.ruleset)
         self._repair(state, now)
         self.attachments.retry_detach()
 
@@ -421,15 +449,25 @@ def merge(old: IntentChanged | None, change: IntentChanged) -> IntentChanged:
     What a delta has both as gone and as there was removed and made again.
     """
     if change.full or old is None:
-        return replace(change, full=True, networks_gone=(), peers_gone=())
+        return replace(change, full=True, networks_gone=(), peers_gone=(), filters_gone=())
     networks = {n.key: n for n in old.networks if n.key not in change.networks_gone}
     peers = {p.key: p for p in old.peers if p.key not in change.peers_gone}
     networks.update((n.key, n) for n in change.networks)
     peers.update((p.key, p) for p in change.peers)
+    filters = {f.group: f for f in old.filters if f.group not in change.filters_gone}
+    filters.update((f.group, f) for f in change.filters)
     return IntentChanged(
         version=change.version,
         full=True,
         networks=tuple(networks.values()),
         speaker=None if change.speaker_gone else change.speaker or old.speaker,
         peers=tuple(peers.values()),
+        filters=tuple(filters.values()),
+    )
+
+
+def with_filters_of(merged: IntentChanged, change: IntentChanged) -> IntentChanged:
+    """Return the whole intent as the journal takes it: of the filters only what changed."""
+    return replace(
+        merged, full=change.full, filters=change.filters, filters_gone=change.filters_gone
     )

@@ -10,9 +10,12 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from netfabric.fabric.prefix import Address, Prefix
+from netfabric.fabric.ruleset import RulesetReading
 
 PROTOCOL = 200
 LINK_PREFIX = "nf"
+LINK_GROUP = 0x4E46
+"""IFLA_GROUP of every link of ours: with the name's prefix, our mark."""
 MAIN_TABLE = 254
 NEXTHOP_BASE = 0x4E460000
 """Our nexthop ids lie in [NEXTHOP_BASE, NEXTHOP_BASE + 0xFFFF]."""
@@ -89,6 +92,8 @@ class KernelState:
     """Everything of ours in one namespace's kernel, desired or observed."""
 
     objects: Mapping[KernelKey, KernelObject] = field(default_factory=dict)
+    ruleset: RulesetReading | None = None
+    """None where nobody but ourselves has changed it since the last reading, or where there is no nftables."""
 
 
 @dataclass(frozen=True, slots=True)

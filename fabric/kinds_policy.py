@@ -12,7 +12,12 @@ def _partial(name: str) -> Field:
 
 
 def _peer_address(name: str) -> Field:
-    return Field(name, pattern=formats.PEER_ADDRESS, remedy="write a.b.c.d or a.b.c.d/len")
+    return Field(
+        name,
+        pattern=formats.PEER_ADDRESS,
+        v2_pattern=formats.PEER_ADDRESS2,
+        remedy="write a.b.c.d or a.b.c.d/len; in /api/v2 also IPv6",
+    )
 
 
 POLICY = Kind(
@@ -48,6 +53,15 @@ RULE = Kind(
         _partial("toEndpointGroup"),
         _peer_address("toIpAddress"),
         _partial("toNetwork"),
+        Field(
+            "ports",
+            "strings",
+            pattern=formats.PORTS,
+            v2_only=True,
+            remedy="write ports and ranges, such as 80 and 8000-8080",
+        ),
+        Field("icmpTypes", "ints", high=255, v2_only=True),
+        Field("log", "bool", v2_only=True),
     ),
     link_sets=(Link("Policies", "policy", ("policyName",)),),
     links=(Link("MatchEndpointGroup", "endpointGroup", ("fromEndpointGroup", "toEndpointGroup")),),

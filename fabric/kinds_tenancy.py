@@ -85,6 +85,7 @@ ENDPOINT_GROUP = Kind(
         Field("networkName", pattern=formats.NAME, max_length=64, remedy=formats.NAME_REMEDY),
         Field("policies", "strings"),
         TENANT_NAME,
+        Field("defaultAction", pattern="(allow|deny)?", v2_only=True),
     ),
     link_sets=(
         Link("ExtContractsGrps", "extContractsGroup", ("extContractsGrps",)),

@@ -1,6 +1,13 @@
 """What policies, rules and netprofiles may be made, changed and removed."""
 
 from netfabric.fabric.errors import ConflictError, InvalidError
+from netfabric.fabric.rule_reading import (
+    WITH_PORTS,
+    WITH_TYPES,
+    addresses,
+    ports_of,
+    protocol_of,
+)
 from netfabric.fabric.rules_tenancy import require_tenant
 from netfabric.fabric.schema import Object
 from netfabric.fabric.world import Draft, Fields, World
@@ -51,9 +58,27 @@ def create_rule(draft: Draft, new: Object) -> None:
     for one, other, refusal in pairs:
         if new.get(one) and new.get(other):
             raise InvalidError(refusal, f"give {one} or {other}")
+    _check_matches(new)
     _require_named(draft.world, new)
     if new["direction"] == "in" and new.get("toIpAddress"):
         _check_target(draft.world, new)
+
+
+def _check_matches(new: Fields) -> None:
+    """Addresses, protocol, ports and ICMP types must be such as can be; raise InvalidError."""
+    for side in ("fromIpAddress", "toIpAddress"):
+        if new.get(side):
+            addresses(new[side])
+    protocol = protocol_of(new)
+    for field, known in (("ports", WITH_PORTS), ("icmpTypes", WITH_TYPES)):
+        if new.get(field) and protocol not in known:
+            raise InvalidError(
+                f"{field} without a protocol that has them",
+                f"set protocol to one of {', '.join(known)}",
+            )
+    if new.get("ports") and new.get("port"):
+        raise InvalidError("can not specify both port and ports", "put the port among the ports")
+    ports_of(new)
 
 
 _NAMES = (

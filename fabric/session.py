@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
+from netfabric.fabric.filter import GroupFilter, Members
 from netfabric.fabric.network import Network
 from netfabric.fabric.peer import Peer, SessionState, Speaker
 from netfabric.fabric.prefix import Address, Family, Prefix
@@ -174,6 +175,21 @@ class IntentChanged:
     speaker_gone: bool = False
     peers: tuple[Peer, ...] = ()
     peers_gone: tuple[str, ...] = ()
+    filters: tuple[GroupFilter, ...] = ()
+    """Of every group, whether or not it has an endpoint here: an ADD waits for nothing."""
+    filters_gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """Addresses of the groups that filters name as peers. `full` replaces all that was said before.
+
+    Additions come before the filters that need them, removals after those that needed them.
+    """
+
+    full: bool
+    added: tuple[Members, ...] = ()
+    removed: tuple[Members, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,5 +246,11 @@ class EndpointsAnswered:
 
 
 MasterMessage: TypeAlias = (
-    Welcome | IntentChanged | BlockAnswered | LendAsked | LoanEnded | EndpointsAnswered
+    Welcome
+    | IntentChanged
+    | MembersChanged
+    | BlockAnswered
+    | LendAsked
+    | LoanEnded
+    | EndpointsAnswered
 )

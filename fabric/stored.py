@@ -43,6 +43,9 @@ def _pair(kind: Any, names: tuple[str, str], parse: Callable[[Any], Any], second
 
 
 _by_text(Address, ip_address)
+_converter.register_unstructure_hook_func(
+    lambda found: found == frozenset[Address], lambda value: sorted(str(item) for item in value)
+)
 _by_text(Prefix, ip_network)
 _by_text(Interface, ip_interface)
 _pair(tuple[str, str], ("name", "value"), str, str)

@@ -25,6 +25,7 @@ from netfabric.fabric.session import (
     LoanEnded,
     LoanReturned,
     MasterMessage,
+    MembersChanged,
     RoutesLearned,
     SessionsChanged,
     Welcome,
@@ -49,6 +50,7 @@ _MASTER: dict[str, type[Any]] = {
     "lend_asked": LendAsked,
     "loan_ended": LoanEnded,
     "endpoints_answered": EndpointsAnswered,
+    "members_changed": MembersChanged,
 }
 _BODY = {kind: name for name, kind in (*_AGENT.items(), *_MASTER.items())}
 

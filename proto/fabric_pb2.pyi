@@ -82,6 +82,7 @@ class MasterMessage(_message.Message):
     LEND_ASKED_FIELD_NUMBER: _builtins.int
     LOAN_ENDED_FIELD_NUMBER: _builtins.int
     ENDPOINTS_ANSWERED_FIELD_NUMBER: _builtins.int
+    MEMBERS_CHANGED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -94,6 +95,8 @@ class MasterMessage(_message.Message):
     def loan_ended(self) -> Global___LoanEnded: ...
     @_builtins.property
     def endpoints_answered(self) -> Global___EndpointsAnswered: ...
+    @_builtins.property
+    def members_changed(self) -> Global___MembersChanged: ...
     def __init__(
         self,
         *,
@@ -103,12 +106,13 @@ class MasterMessage(_message.Message):
         lend_asked: Global___LendAsked | None = ...,
         loan_ended: Global___LoanEnded | None = ...,
         endpoints_answered: Global___EndpointsAnswered | None = ...,
+        members_changed: Global___MembersChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "intent_changed", "block_answered", "lend_asked", "loan_ended", "endpoints_answered"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "intent_changed", "block_answered", "lend_asked", "loan_ended", "endpoints_answered", "members_changed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -805,6 +809,207 @@ class Peer(_message.Message):
 Global___Peer: _TypeAlias = Peer  # noqa: Y015
 
 @_typing.final
+class PortRange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    last: _builtins.int
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PortRange: _TypeAlias = PortRange  # noqa: Y015
+
+@_typing.final
+class PeerMatch(_message.Message):
+    """Every part that is not empty must match."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    WITHOUT_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def without(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        without: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "prefixes", b"prefixes", "without", b"without"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeerMatch: _TypeAlias = PeerMatch  # noqa: Y015
+
+@_typing.final
+class FilterRule(_message.Message):
+    """One rule of a policy, for packets that open a connection. The higher priority decides; of the same priority
+    deny, then the lower id.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    ICMP_TYPES_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    OWN_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    policy: _builtins.str
+    direction: _builtins.str
+    """in: towards the group's endpoints; out: from them"""
+    action: _builtins.str
+    """allow, deny"""
+    priority: _builtins.int
+    """1 to 100"""
+    protocol: _builtins.str
+    """"" (any), tcp, udp, icmp (with IPv6: ICMPv6), or a number"""
+    log: _builtins.bool
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___PortRange]:
+        """the receiver's; none: any"""
+
+    @_builtins.property
+    def icmp_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """none: any"""
+
+    @_builtins.property
+    def peer(self) -> Global___PeerMatch: ...
+    @_builtins.property
+    def own(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """only for endpoints of the group with one of these addresses"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        direction: _builtins.str = ...,
+        action: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        protocol: _builtins.str = ...,
+        ports: _abc.Iterable[Global___PortRange] | None = ...,
+        icmp_types: _abc.Iterable[_builtins.int] | None = ...,
+        peer: Global___PeerMatch | None = ...,
+        own: _abc.Iterable[_builtins.str] | None = ...,
+        log: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["peer", b"peer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "direction", b"direction", "icmp_types", b"icmp_types", "id", b"id", "log", b"log", "own", b"own", "peer", b"peer", "policy", b"policy", "ports", b"ports", "priority", b"priority", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilterRule: _TypeAlias = FilterRule  # noqa: Y015
+
+@_typing.final
+class GroupFilter(_message.Message):
+    """All rules of a group ("tenant:group"), and what becomes of a packet that none of a direction matches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    DEFAULT_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    default: _builtins.str
+    network: _builtins.str
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterRule]: ...
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        default: _builtins.str = ...,
+        rules: _abc.Iterable[Global___FilterRule] | None = ...,
+        network: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "group", b"group", "network", b"network", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupFilter: _TypeAlias = GroupFilter  # noqa: Y015
+
+@_typing.final
+class Members(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Members: _TypeAlias = Members  # noqa: Y015
+
+@_typing.final
+class MembersChanged(_message.Message):
+    """Addresses of the groups that rules name as peers, on any host. `full` replaces all that was said before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FULL_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    full: _builtins.bool
+    @_builtins.property
+    def added(self) -> _containers.RepeatedCompositeFieldContainer[Global___Members]: ...
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Members]: ...
+    def __init__(
+        self,
+        *,
+        full: _builtins.bool = ...,
+        added: _abc.Iterable[Global___Members] | None = ...,
+        removed: _abc.Iterable[Global___Members] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "full", b"full", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MembersChanged: _TypeAlias = MembersChanged  # noqa: Y015
+
+@_typing.final
 class IntentChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -816,6 +1021,8 @@ class IntentChanged(_message.Message):
     SPEAKER_GONE_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
     PEERS_GONE_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    FILTERS_GONE_FIELD_NUMBER: _builtins.int
     full: _builtins.bool
     speaker_gone: _builtins.bool
     @_builtins.property
@@ -830,6 +1037,10 @@ class IntentChanged(_message.Message):
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]: ...
     @_builtins.property
     def peers_gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupFilter]: ...
+    @_builtins.property
+    def filters_gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -841,10 +1052,12 @@ class IntentChanged(_message.Message):
         speaker_gone: _builtins.bool = ...,
         peers: _abc.Iterable[Global___Peer] | None = ...,
         peers_gone: _abc.Iterable[_builtins.str] | None = ...,
+        filters: _abc.Iterable[Global___GroupFilter] | None = ...,
+        filters_gone: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_speaker", b"_speaker", "speaker", b"speaker", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speaker", b"_speaker", "full", b"full", "networks", b"networks", "networks_gone", b"networks_gone", "peers", b"peers", "peers_gone", b"peers_gone", "speaker", b"speaker", "speaker_gone", b"speaker_gone", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speaker", b"_speaker", "filters", b"filters", "filters_gone", b"filters_gone", "full", b"full", "networks", b"networks", "networks_gone", b"networks_gone", "peers", b"peers", "peers_gone", b"peers_gone", "speaker", b"speaker", "speaker_gone", b"speaker_gone", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__speaker: _TypeAlias = _typing.Literal["speaker"]  # noqa: Y015
     _WhichOneofArgType__speaker: _TypeAlias = _typing.Literal["_speaker", b"_speaker"]  # noqa: Y015

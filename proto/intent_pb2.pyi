@@ -278,6 +278,7 @@ class EndpointGroupSpec(_message.Message):
     EXT_CONTRACTS_GRPS_FIELD_NUMBER: _builtins.int
     IP_POOL_FIELD_NUMBER: _builtins.int
     CFGD_TAG_FIELD_NUMBER: _builtins.int
+    DEFAULT_ACTION_FIELD_NUMBER: _builtins.int
     tenant_name: _builtins.str
     group_name: _builtins.str
     network_name: _builtins.str
@@ -285,6 +286,8 @@ class EndpointGroupSpec(_message.Message):
     ip_pool: _builtins.str
     """first-last, IPv4, inside the network's subnet"""
     cfgd_tag: _builtins.str
+    default_action: _builtins.str
+    """of what no rule matches: allow (the default), deny"""
     @_builtins.property
     def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """in the same tenant"""
@@ -302,10 +305,11 @@ class EndpointGroupSpec(_message.Message):
         ext_contracts_grps: _abc.Iterable[_builtins.str] | None = ...,
         ip_pool: _builtins.str = ...,
         cfgd_tag: _builtins.str = ...,
+        default_action: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cfgd_tag", b"cfgd_tag", "ext_contracts_grps", b"ext_contracts_grps", "group_name", b"group_name", "ip_pool", b"ip_pool", "net_profile", b"net_profile", "network_name", b"network_name", "policies", b"policies", "tenant_name", b"tenant_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cfgd_tag", b"cfgd_tag", "default_action", b"default_action", "ext_contracts_grps", b"ext_contracts_grps", "group_name", b"group_name", "ip_pool", b"ip_pool", "net_profile", b"net_profile", "network_name", b"network_name", "policies", b"policies", "tenant_name", b"tenant_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -355,6 +359,9 @@ class RuleSpec(_message.Message):
     TO_ENDPOINT_GROUP_FIELD_NUMBER: _builtins.int
     TO_NETWORK_FIELD_NUMBER: _builtins.int
     TO_IP_ADDRESS_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    ICMP_TYPES_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     tenant_name: _builtins.str
     policy_name: _builtins.str
     rule_id: _builtins.str
@@ -374,6 +381,15 @@ class RuleSpec(_message.Message):
     to_endpoint_group: _builtins.str
     to_network: _builtins.str
     to_ip_address: _builtins.str
+    log: _builtins.bool
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """instead of port: "80", "8000-8080" """
+
+    @_builtins.property
+    def icmp_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """as the packet's own family numbers them; none: any"""
+
     def __init__(
         self,
         *,
@@ -391,10 +407,13 @@ class RuleSpec(_message.Message):
         to_endpoint_group: _builtins.str = ...,
         to_network: _builtins.str = ...,
         to_ip_address: _builtins.str = ...,
+        ports: _abc.Iterable[_builtins.str] | None = ...,
+        icmp_types: _abc.Iterable[_builtins.int] | None = ...,
+        log: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "direction", b"direction", "from_endpoint_group", b"from_endpoint_group", "from_ip_address", b"from_ip_address", "from_network", b"from_network", "policy_name", b"policy_name", "port", b"port", "priority", b"priority", "protocol", b"protocol", "rule_id", b"rule_id", "tenant_name", b"tenant_name", "to_endpoint_group", b"to_endpoint_group", "to_ip_address", b"to_ip_address", "to_network", b"to_network"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "direction", b"direction", "from_endpoint_group", b"from_endpoint_group", "from_ip_address", b"from_ip_address", "from_network", b"from_network", "icmp_types", b"icmp_types", "log", b"log", "policy_name", b"policy_name", "port", b"port", "ports", b"ports", "priority", b"priority", "protocol", b"protocol", "rule_id", b"rule_id", "tenant_name", b"tenant_name", "to_endpoint_group", b"to_endpoint_group", "to_ip_address", b"to_ip_address", "to_network", b"to_network"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import FabricError
 from netfabric.fabric.kernel import KernelKey, KernelState, Operation, Uplink
 from netfabric.fabric.prefix import Address
+from netfabric.fabric.ruleset_plan import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,13 @@ class Datapath(Protocol):
 
         On failure nothing half-made stays. Raise NamespaceGoneError, ConflictError (the interface
         name is taken in the container, or the address on the host), InvalidError or KernelError.
+        """
+        ...
+
+    def filter(self, rules: Transaction) -> None:
+        """Change the packet filter, whole or not at all: an endpoint's part takes 0.2 ms, 10,000 rules 1 s.
+
+        Raise KernelError: nothing has changed then.
         """
         ...
 

@@ -16,6 +16,7 @@ from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.message import Message
 from netfabric.agent.datapath.namespace import inside, opened
 from netfabric.agent.datapath.netlink import Netlink
+from netfabric.agent.datapath.nftables import Nftables
 from netfabric.agent.datapath.observation import observe
 from netfabric.agent.datapath.route_book import DEFAULT_METRIC, RouteBook
 from netfabric.agent.datapath.uplink import uplinks
@@ -34,6 +35,7 @@ from netfabric.fabric.kernel import (
     key_of,
 )
 from netfabric.fabric.prefix import Address
+from netfabric.fabric.ruleset_plan import Transaction
 
 _INDEXES = range(0x10000, 0x100000, 2)
 """Interface indexes that we give to host ends; the container's end has the next one.
@@ -66,6 +68,7 @@ class RoutedDatapath:
             self._netlink = Netlink()
             self._graveyard = Graveyard(Netlink())
         self._netlink.enlarge()
+        self._nftables: Nftables | None = None
         self.port = self._netlink.port
         """The number by which kernel notifications name our own changes."""
 
@@ -82,12 +85,16 @@ class RoutedDatapath:
         """Let go of sockets and threads; what was built stays and forwards."""
         self._graveyard.close()
         self._netlink.close()
+        if self._nftables is not None:
+            self._nftables.close()
 
     def prepare(self) -> Prepared:
         """See `base.Datapath`."""
         features = feature.probe()
         with self._home():
             changed = sysctl.set_for_host()
+            if feature.NFTABLES in features:
+                self._nftables = self._nftables or Nftables()
         return Prepared(changed, features)
 
     # endpoints
@@ -214,6 +221,13 @@ class RoutedDatapath:
         """Remove a pair at once (16 ms): only where something went wrong, or is in the way."""
         self._netlink.send([link.delete(index)])
 
+    def filter(self, rules: Transaction) -> None:
+        """See `base.Datapath`."""
+        if self._nftables is None:
+            raise KernelError("this kernel lacks nftables", "load the module nf_tables")
+        with self._lock:
+            self._nftables.apply(rules)
+
     def detach(self, endpoint: Endpoint) -> None:
         """See `base.Datapath`."""
         with self._lock:
@@ -326,7 +340,8 @@ class RoutedDatapath:
             links = [link.parse(body) for body in self._netlink.dump(link.get_all())]
             self._graveyard.found(links)
             objects: dict[KernelKey, KernelObject] = observe(self._netlink, links, self._routes)
-        return KernelState(objects)
+            ruleset = self._nftables.read() if self._nftables is not None else None
+        return KernelState(objects, ruleset)
 
     def uplinks(self) -> tuple[Uplink, ...]:
         """See `base.Datapath`."""

@@ -1,19 +1,37 @@
 """What this kernel can do, found by doing it in an empty namespace of our own."""
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from struct import pack
 
 from netfabric.agent.datapath import link, nexthop
 from netfabric.agent.datapath.message import Message, attribute, number
 from netfabric.agent.datapath.namespace import in_scratch_namespace
 from netfabric.agent.datapath.netlink import Netlink
+from netfabric.agent.datapath.nftables import Nftables
+from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import KernelError
+from netfabric.fabric.filter import FilterRule, GroupFilter, PeerMatch, PortRange
 from netfabric.fabric.kernel import NEXTHOP_BASE
+from netfabric.fabric.ruleset_desired import DesiredRuleset
+from netfabric.fabric.ruleset_plan import transaction
 
 _VXLAN_COLLECT_METADATA, _VLAN_ID, _VRF_TABLE, _BRIDGE_VLAN_FILTERING = 25, 1, 1, 7
 _VXLAN_PORT = attribute(15, pack(">H", 4789))
 NEEDED = ("nexthop", "veth")
+NFTABLES = "nftables"
+
+_PROBED = Endpoint(
+    key=EndpointKey("probe", "eth0"),
+    host="",
+    tenant="probe",
+    network="probe",
+    group="probe",
+    namespace="",
+    link="nfprobe",
+    mac="02:00:00:00:00:01",
+    addresses=(ip_address("192.0.2.1"), ip_address("2001:db8::1")),
+)
 
 
 def _nexthop() -> Message:
@@ -49,12 +67,41 @@ def probe() -> tuple[str, ...]:
         found = _probe_all(netlink)
     finally:
         netlink.close()
+    if _probe_nftables():
+        found.add(NFTABLES)
     for name in NEEDED:
         if name not in found:
             raise KernelError(
                 f"this kernel lacks {name}", f"load its module ({name}) or use Linux 5.8 or newer"
             )
     return tuple(sorted(found))
+
+
+def _probe_nftables() -> bool:
+    """Return whether a table like ours can be made: every kind of set, chain, match and verdict."""
+    try:
+        nftables = in_scratch_namespace(Nftables)
+    except KernelError:
+        return False
+    rule = FilterRule(
+        "probe",
+        "probe:probe",
+        "in",
+        "deny",
+        protocol="tcp",
+        ports=(PortRange(1, 2), PortRange(4, 5)),
+        peer=PeerMatch(without=(ip_network("192.0.2.0/25"),)),
+    )
+    desired = DesiredRuleset()
+    desired.set_filters({"probe:probe": GroupFilter("probe:probe", "deny", (rule,))})
+    desired.put_endpoint(_PROBED)
+    try:
+        nftables.apply(transaction(desired.objects, {}))
+    except KernelError:
+        return False
+    finally:
+        nftables.close()
+    return True
 
 
 def _probe_all(netlink: Netlink) -> set[str]:

@@ -22,10 +22,9 @@ from netfabric.agent.datapath.message import (
     number,
     text,
 )
-from netfabric.fabric.kernel import LINK_PREFIX
+from netfabric.fabric.kernel import LINK_GROUP, LINK_PREFIX
 
-GROUP = 0x4E46
-"""IFLA_GROUP of every link of ours: with the name's prefix, our mark."""
+GROUP = LINK_GROUP
 GRAVES = range(0x4E470000, 0x4E470100)
 """Groups of links that are detached and wait for removal."""
 

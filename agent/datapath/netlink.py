@@ -21,7 +21,7 @@ from netfabric.agent.datapath.message import (
 from netfabric.fabric.errors import KernelError
 
 _SOL_NETLINK, _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK, _STRICT = 270, 1, 10, 11, 12
-_RCVBUFFORCE = 33
+_SNDBUFFORCE, _RCVBUFFORCE = 32, 33
 _CAPPED, _ACK_TLVS, _ACK_TEXT = 0x100, 0x200, 1
 _BUFFER = 64 << 10
 CHUNK = 128 << 10
@@ -52,14 +52,14 @@ class Refusal:
 
 
 class Netlink:
-    """One blocking rtnetlink socket in the namespace that the thread is in when it is opened.
+    """One blocking netlink socket in the namespace that the thread is in when it is opened.
 
     A call takes well under a millisecond, unless somebody else holds the kernel's lock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
         )
         for option in (_CAP_ACK, _EXT_ACK, _STRICT):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
@@ -74,12 +74,14 @@ class Netlink:
         """Return the number by which notifications name this socket's changes."""
         return int(self._socket.getsockname()[0])
 
-    def enlarge(self) -> None:
-        """Make room for the refusals of a whole chunk."""
+    def enlarge(self, sending: int = 0) -> None:
+        """Make room for the refusals of a whole chunk, and for so many octets in one send."""
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 16 << 20)
         except PermissionError:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        if sending:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SNDBUFFORCE, sending)
 
     def close(self) -> None:
         """Close the socket."""
@@ -117,6 +119,27 @@ class Netlink:
                 refused[position + answer.sequence - first] = refusal
             if answer.sequence == last:
                 return
+
+    def transact(self, requests: Sequence[Message]) -> Mapping[int, Refusal]:
+        """Send requests of which the first and the last bracket a transaction; return what was refused.
+
+        Nothing has changed unless that is empty. A refusal of the whole has the position 0.
+        """
+        first = self._sequence + 1
+        asking = self._sequence = self._sequence + len(requests)
+        asking -= 1  # the bracket itself is not acknowledged by older kernels
+        packed = [message.pack(first + i) for i, message in enumerate(requests)]
+        packed[-2] = requests[-2].pack(asking, ACK)
+        self._socket.send(b"".join(packed))
+        refused: dict[int, Refusal] = {}
+        for answer in self._answers():
+            if answer.kind != NLMSG_ERROR or not first <= answer.sequence <= asking:
+                continue
+            if refusal := _refusal(answer):
+                refused[answer.sequence - first] = refusal
+            if answer.sequence in (first, asking):
+                break
+        return refused
 
     def ask(self, request: Message) -> bytes | Refusal:
         """Send a request that is answered by one message; return its body."""

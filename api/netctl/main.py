@@ -30,7 +30,7 @@ OK, USAGE, REFUSED, INVALID, IO_ERROR = 0, 1, 2, 3, 4
 def netctl(context: click.Context, url: str, insecure: bool) -> None:
     """Command a netfabric: networks, peers, policies, routes.
 
-    Exit status: 0 done, 1 usage, 2 refused by netmaster, 3 invalid, 4 netmaster not reachable.
+    Exit status: 0 done, 1 usage, 2 refused by netmaster, 3 invalid, 4 netmaster not reachable, 5 denied (policy test).
     """
     if not url.startswith(("http://", "https://")):
         raise InvalidError(f"--netmaster {url!r} is no URL", "write http://HOST:9999")

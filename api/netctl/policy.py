@@ -45,7 +45,7 @@ INCOMING: list[output.Column] = [
     ("From IpAddress", "fromIpAddress"),
     ("To IpAddress", "toIpAddress"),
     ("Protocol", "protocol"),
-    ("Port", lambda rule: rule.get("port", 0)),
+    ("Port", lambda rule: ",".join(rule.get("ports", ())) or rule.get("port", 0)),
     ("Action", "action"),
 ]
 OUTGOING: list[output.Column] = [
@@ -55,7 +55,7 @@ OUTGOING: list[output.Column] = [
     ("To Network", "toNetwork"),
     ("To IpAddress", "toIpAddress"),
     ("Protocol", "protocol"),
-    ("Port", lambda rule: rule.get("port", 0)),
+    ("Port", lambda rule: ",".join(rule.get("ports", ())) or rule.get("port", 0)),
     ("Action", "action"),
 ]
 
@@ -101,6 +101,9 @@ def policy_create(netmaster: Netmaster, name: str, tenant: str) -> None:
 @click.option("--to-ip-address", "-s", default="", help="Outgoing: address or prefix.")
 @click.option("--protocol", "-l", default="", help="tcp, udp, icmp or a number.")
 @click.option("--port", "-P", type=int, default=0, help="Destination port.")
+@click.option("--ports", default="", help="Several of them: 80,443,8000-8080.")
+@click.option("--icmp-types", default="", help="With protocol icmp, such as 8,0.")
+@click.option("--log", is_flag=True, help="Have hosts log the first packet of what it decides.")
 @click.option("--action", "-j", default="allow", show_default=True, help="allow or deny.")
 @click.pass_obj
 def rule_add(
@@ -122,9 +125,19 @@ def rule_add(
         toIpAddress=given["to_ip_address"],
         protocol=given["protocol"],
         port=given["port"],
+        ports=[part for part in given["ports"].replace(" ", "").split(",") if part],
+        icmpTypes=_numbers(given["icmp_types"]),
+        log=given["log"],
         action=given["action"],
     )
     netmaster.put("rules", f"{tenant}:{policy_name}:{rule}", body)
+
+
+def _numbers(text: str) -> list[int]:
+    parts = [part for part in text.replace(" ", "").split(",") if part]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise InvalidError(f"ICMP types {text!r}: no list of numbers", "write 8 or 3,8")
+    return [int(part) for part in parts]
 
 
 def check_direction(given: dict[str, Any]) -> None:
@@ -142,6 +155,45 @@ def check_direction(given: dict[str, Any]) -> None:
             raise InvalidError(
                 f"Cant specify {option.replace('_', '-')} for {words[direction]} rule"
             )
+
+
+DENIED = 5
+"""Exit status of `policy test`: asked and answered, and the answer is no."""
+CONSIDERED: list[output.Column] = [
+    ("Rule", "rule"),
+    ("Group", "group"),
+    ("Direction", "direction"),
+    ("Priority", "priority"),
+    ("Action", "action"),
+    ("Matches", lambda item: "yes" if item["matches"] else ""),
+    ("Decides", lambda item: "yes" if item["decides"] else ""),
+]
+
+
+@policy.command("test")
+@click.option("--from", "source", required=True, help="Container, TENANT:GROUP, or address.")
+@click.option("--to", "target", required=True, help="Container, TENANT:GROUP, or address.")
+@click.option("--port", default="icmp", help="Such as 80/tcp or 53/udp; or icmp, for a ping.")
+@click.option("--explain", is_flag=True, help="Every rule that was considered.")
+@form_options
+@click.pass_obj
+def policy_test(
+    netmaster: Netmaster, source: str, target: str, port: str, explain: bool, form: str
+) -> None:
+    """May one talk to the other, and which rule says so? Ends with status 5 where it may not."""
+    number, _, protocol = port.rpartition("/")
+    query = {"from": source, "to": target, "protocol": protocol, "port": number}
+    if protocol.isdecimal() and not number:
+        query |= {"protocol": "tcp", "port": protocol}
+    found = netmaster.items("verdicts", **query)
+    if form != "table":
+        output.dump(found, form)
+    for item in found if form == "table" else ():
+        click.echo(f"{item['key']}: {item['action']}, by {item['reason']}")
+        if explain:
+            output.show(item["considered"], CONSIDERED, "table")
+    if any(item["action"] == "deny" for item in found):
+        raise SystemExit(DENIED)
 
 
 @policy.command("rule-rm")

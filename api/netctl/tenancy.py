@@ -160,6 +160,7 @@ def _check_address(text: str, form: type[IPv4Address] | type[IPv6Address], compl
 @click.option("--external-contract", "-e", "contracts", multiple=True, help="May be repeated.")
 @click.option("--ip-pool", "-r", default="", help="first-last, inside the network's subnet.")
 @click.option("--epg-tag", "-tag", default="", help="Tag for Docker's options.")
+@click.option("--default-action", default="", help="Of what no rule matches: allow or deny.")
 @click.pass_obj
 def group_create(
     netmaster: Netmaster,
@@ -171,6 +172,7 @@ def group_create(
     contracts: tuple[str, ...],
     ip_pool: str,
     epg_tag: str,
+    default_action: str,
 ) -> None:
     """Create an endpoint group in a network, or change its policies and profile."""
     click.echo(f"Creating EndpointGroup {tenant}:{name}")
@@ -183,5 +185,6 @@ def group_create(
         extContractsGrps=list(contracts),
         ipPool=ip_pool,
         cfgdTag=epg_tag,
+        defaultAction=default_action,
     )
     netmaster.put("endpoint-groups", f"{tenant}:{name}", body)

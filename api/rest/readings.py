@@ -1,8 +1,9 @@
-"""The read-only collections of `/api/v2`: endpoints, hosts, sessions, routes, blocks."""
+"""The read-only collections of `/api/v2`: endpoints, hosts, sessions, routes, blocks, verdicts."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from netfabric.api.rest.verdicts import verdicts
 from netfabric.fabric.errors import InvalidError, NotFoundError
 from netfabric.fabric.intent import contains
 from netfabric.fabric.oper import session_oper
@@ -182,4 +183,5 @@ READINGS: Mapping[str, Callable[[View, Query], list[Item]]] = {
     "sessions": sessions,
     "routes": routes,
     "blocks": blocks,
+    "verdicts": verdicts,
 }

@@ -130,6 +130,13 @@ SESSION = _object(
     },
     ["key", "host", "peer", "address", "asn", "state"],
 )
+_ACTION: Schema = {"enum": ["allow", "deny"]}
+_END = _object(dict.fromkeys(("name", "address", "tenant", "group"), TEXT))
+_CONSIDERED = _object(
+    dict.fromkeys(("rule", "group", "direction"), TEXT)
+    | {"priority": NUMBER, "action": _ACTION}
+    | {name: {"type": "boolean"} for name in ("matches", "decides")}
+)
 READINGS: Mapping[str, tuple[Schema, tuple[str, ...]]] = {
     "endpoints": (
         _object(
@@ -168,6 +175,15 @@ READINGS: Mapping[str, tuple[Schema, tuple[str, ...]]] = {
             ["key", "network", "prefix", "host"],
         ),
         ("host", "network"),
+    ),
+    "verdicts": (
+        _object(
+            {"key": TEXT, "from": _END, "to": _END, "protocol": NUMBER, "port": NUMBER}
+            | {"action": _ACTION, "reason": TEXT}
+            | {"considered": {"type": "array", "items": _CONSIDERED}},
+            ["key", "from", "to", "action", "reason", "considered"],
+        ),
+        ("from", "to", "protocol", "port"),
     ),
 }
 PROBLEM = _object(

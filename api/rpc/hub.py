@@ -1,8 +1,9 @@
 """What the sessions of one netmaster share: the store, the history of intent, the routes, each other."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from netfabric.api.commit import Commits
 from netfabric.api.mirror import Mirror
@@ -11,7 +12,7 @@ from netfabric.api.store.base import Store
 from netfabric.fabric.controller_intent import Intents
 from netfabric.fabric.controller_routes import RouteTable, Subnets
 from netfabric.fabric.errors import FabricError, UnavailableError
-from netfabric.fabric.session import HeldLoan, IntentChanged
+from netfabric.fabric.session import HeldLoan, IntentChanged, MembersChanged
 from netfabric.fabric.view import View, ViewChange, host_key
 from netfabric.proto.codec import master_to_wire
 
@@ -85,6 +86,8 @@ class Hub:
         self._routes_moved = False
         self._encoded: dict[int | None, tuple[bytes, bool]] = {}
         self._encoded_at = -1
+        self._members: dict[int | None, tuple[bytes, bytes]] = {}
+        self._members_at = -1
         self._subnets: tuple[int, Subnets] = (-1, Subnets(()))
         mirror.follow(self._follow)
 
@@ -92,13 +95,15 @@ class Hub:
         if change.revision < self._at:
             self._store_replaced()
         self._at = change.revision
+        serial = self.intents.policies.serial
         intent_moved = self._begun and self.intents.follow(change)
+        members_moved = self.intents.policies.serial != serial
         if not self._begun:  # the first listing is no change
             self._begun = True
             lives = f".{self._replaced}" if self._replaced else ""
             self.intents.begin(self.store.epoch + lives)
         self._routes_moved |= self.table.follow(change)
-        if intent_moved or self._routes_moved:
+        if intent_moved or members_moved or self._routes_moved:
             self._gather()
         for loan in change.loans:
             self._loan(loan)
@@ -194,18 +199,47 @@ class Hub:
 
     def _own(self, host: str, since: int | None) -> IntentChanged | None:
         if since is None:
-            return replace(self.intents.full(host), networks=())
+            return replace(self.intents.full(host), networks=(), filters=())
         if not self.intents.touches(host, since):
             return None
-        return replace(self.intents.delta(host, since), networks=(), networks_gone=())
+        return replace(self.intents.delta(host, since), **_SHARED)
+
+    def members(self, since: int | None) -> tuple[bytes, bytes]:
+        """Return what is told before and after the intent, to bring a host's members to now; b"": nothing.
+
+        Rules never lack a member that they need, so no packet of an allowed flow is lost to a gap.
+        """
+        policies = self.intents.policies
+        if self._members_at != policies.serial:
+            self._members_at = policies.serial
+            self._members.clear()
+        if since not in self._members:
+            change = policies.members() if since is None else policies.since(since)
+            first = MembersChanged(False, added=change.added)
+            then = change if change.full else MembersChanged(False, removed=change.removed)
+            self._members[since] = (_encoded(first), _encoded(then))
+        return self._members[since]
 
     def _networks(self, since: int | None) -> tuple[bytes, bool]:
-        """Return the encoded networks of a message, and whether there are any."""
+        """Return the encoded networks and filters of a message, and whether there are any."""
         if self._encoded_at != self.intents.revision:
             self._encoded_at = self.intents.revision
             self._encoded.clear()
         if since not in self._encoded:
             whole = self.intents.full("") if since is None else self.intents.delta("", since)
             octets = master_to_wire(whole).SerializeToString()
-            self._encoded[since] = octets, bool(whole.networks or whole.networks_gone)
+            said = whole.networks or whole.networks_gone or whole.filters or whole.filters_gone
+            self._encoded[since] = octets, bool(said)
         return self._encoded[since]
+
+
+_SHARED: Mapping[str, Any] = dict.fromkeys(
+    ("networks", "networks_gone", "filters", "filters_gone"), ()
+)
+"""The parts of intent that all hosts share, left out."""
+
+
+def _encoded(change: MembersChanged) -> bytes:
+    if not (change.full or change.added or change.removed):
+        return b""
+    return master_to_wire(change).SerializeToString()

@@ -58,6 +58,8 @@ class Session:
         self._wishes: set[BlockWanted] = set()
         self._welcomed = False
         self._seen: int | None = None
+        self._members: int | None = None
+        """The serial up to which the agent has been told of members."""
 
     # what the hub says
 
@@ -152,12 +154,19 @@ class Session:
     def _next(self) -> bytes:
         if self._outbox:
             return self._outbox.popleft()
-        intents = self._hub.intents
-        if not self._welcomed or self._seen == intents.revision:
+        if not self._welcomed:
             return b""
-        octets = self._hub.intent(self.host, self._seen)
-        self._seen = intents.revision
-        return octets
+        self._tell_intent(self._seen)
+        return self._outbox.popleft() if self._outbox else b""
+
+    def _tell_intent(self, since: int | None, *, always: bool = False) -> None:
+        """Put what changed in the outbox: new members, the intent, then members that nothing needs now."""
+        hub = self._hub
+        at, serial = hub.intents.revision, hub.intents.policies.serial
+        before, after = hub.members(self._members) if self._members != serial else (b"", b"")
+        intent = hub.intent(self.host, since, always=always) if always or since != at else b""
+        self._seen, self._members = at, serial
+        self._outbox.extend(octets for octets in (before, intent, after) if octets)
 
     def _tell(self, message: MasterMessage) -> None:
         self._send(master_to_wire(message).SerializeToString())
@@ -198,8 +207,8 @@ class Session:
         welcome = welcome_of(hub.view, self.host)
         self._borrowing.welcome(welcome)
         self._tell(welcome)
-        self._send(hub.intent(self.host, since, always=True))
-        self._seen = hub.intents.revision
+        self._tell_intent(since, always=True)
+        self._wake.set()
         self._welcomed = True
         for question in asked_of(hub.view, self.host):
             self._tell(question)

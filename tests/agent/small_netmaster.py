@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import grpc.aio
 
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
+from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.ipam import candidate_blocks
 from netfabric.fabric.network import Network
 from netfabric.fabric.peer import Peer, Speaker
@@ -45,6 +46,7 @@ class SmallNetmaster(FabricServicer):
     networks: tuple[Network, ...] = ()
     speaker: Speaker | None = None
     peers: tuple[Peer, ...] = ()
+    filters: tuple[GroupFilter, ...] = ()
     limit: int = 1000
     """Blocks a network and family at most."""
     mute: bool = False
@@ -122,7 +124,14 @@ class SmallNetmaster(FabricServicer):
 
     def _intent(self) -> IntentChanged:
         version = Version("small", self.revision)
-        return IntentChanged(version, True, self.networks, speaker=self.speaker, peers=self.peers)
+        return IntentChanged(
+            version,
+            True,
+            self.networks,
+            speaker=self.speaker,
+            peers=self.peers,
+            filters=self.filters,
+        )
 
     def _give(self, wanted: BlockWanted) -> BlockAnswered:
         network = next(n for n in self.networks if n.key == wanted.network)

@@ -13,7 +13,8 @@ from netfabric.fabric.attachment import endpoint_of
 from netfabric.fabric.effects import JournalChange
 from netfabric.fabric.errors import ConflictError, KernelError
 from netfabric.fabric.events import JournalState
-from netfabric.fabric.session import HeldBlock, HeldLoan
+from netfabric.fabric.filter import GroupFilter, Members
+from netfabric.fabric.session import HeldBlock, HeldLoan, MembersChanged
 from tests.fabric.script import BLUE, BLUE_BLOCK, intent, key, request
 
 ENDPOINT = endpoint_of(request("c1"), "h1", (ip_address("10.1.0.1"),))
@@ -176,3 +177,27 @@ def test_keys_are_not_mixed_up(journal: Journal, path: Path) -> None:
     state = _read(path)
     assert state
     assert state.endpoints == (other,)
+
+
+def test_a_filter_is_a_row_and_a_member_too(journal: Journal, path: Path) -> None:
+    web, db = GroupFilter("blue:web"), GroupFilter("blue:db", "deny")
+    one, two = ip_address("10.1.0.9"), ip_address("fd10:1::9")
+    _write(
+        journal,
+        JournalChange(intent=replace(INTENT, filters=(web, db))),
+        JournalChange(intent=replace(INTENT, full=False, filters=(replace(web, default="deny"),))),
+        JournalChange(intent=replace(INTENT, full=False, filters_gone=("blue:db",))),
+        JournalChange(members=MembersChanged(True, (Members("blue:web", frozenset({one})),))),
+        JournalChange(
+            members=MembersChanged(
+                False,
+                (Members("blue:web", frozenset({two})),),
+                (Members("blue:web", frozenset({one})),),
+            )
+        ),
+    )
+    journal.close()
+    state = _read(path)
+    assert state is not None and state.intent is not None
+    assert state.intent.filters == (GroupFilter("blue:web", "deny"),)
+    assert state.members == (Members("blue:web", frozenset({two})),)

@@ -27,6 +27,7 @@ from netfabric.fabric.kernel import (
     key_of,
 )
 from netfabric.fabric.prefix import Address, Prefix, host_prefix
+from netfabric.fabric.ruleset_plan import Transaction
 
 OUR_METRIC = 20
 Owner = Literal["ours", "foreign"]
@@ -69,6 +70,8 @@ class FakeKernel:
         default_factory=dict
     )
     """(table, prefix, metric) to a route of ours, or to a foreign one's link."""
+    transactions: list[Transaction] = field(default_factory=list)
+    """What the packet filter was told."""
     failures: list[KernelError] = field(default_factory=list)
     """Errors that the next operations end with, one each."""
     operations: int = 0
@@ -127,6 +130,10 @@ class FakeKernel:
         for address in endpoint.addresses:
             if self.endpoint_routes.get(address, endpoint.link) != endpoint.link:
                 raise ConflictError(f"the host has a route to {address} already", "remove it")
+
+    def filter(self, rules: Transaction) -> None:
+        self._may_fail()
+        self.transactions.append(rules)
 
     def detach(self, endpoint: Endpoint) -> None:
         self._may_fail()

@@ -16,6 +16,7 @@ from netfabric.fabric.errors import (
     UnavailableError,
 )
 from netfabric.fabric.events import AttachRequested, MasterLost, PeerDown
+from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import host_prefix
 from netfabric.fabric.session import (
@@ -318,6 +319,18 @@ def test_an_unknown_network_is_refused(script: Script) -> None:
     error = refusal(script.add(request("a", replace(BLUE, name="red"))))
     assert isinstance(error, NotFoundError)
     assert "default:red" in str(error)
+
+
+def test_a_group_must_exist_and_belong_to_the_network(script: Script) -> None:
+    groups = (GroupFilter("default:web", network=BLUE.key), GroupFilter("default:db", network="x"))
+    script.says(intent(full=False, filters=groups))
+    unknown = refusal(script.add(replace(request("a"), group="no")))
+    assert isinstance(unknown, NotFoundError)
+    assert "endpoint group default:no: not known on host h1" in str(unknown)
+    foreign = refusal(script.add(replace(request("b"), group="db")))
+    assert isinstance(foreign, InvalidError)
+    assert "belongs to network x" in str(foreign)
+    assert names(script.add(replace(request("c"), group="web"))) == ["Record", "Attach"]
 
 
 def test_an_encap_that_this_host_cannot_carry_is_refused() -> None:

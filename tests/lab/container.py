@@ -67,12 +67,16 @@ class Engine:
         return found
 
     def add(
-        self, name: str, where: Namespace, network: str, addresses: tuple[Address, ...]
+        self,
+        name: str,
+        where: Namespace,
+        network: str,
+        addresses: tuple[Address, ...],
+        group: str = "",
     ) -> Container:
         """Attach a namespace to a network; raise LabError with the plugin's own words."""
-        arguments = {"K8S_POD_NAME": name} | (
-            {"IP": ",".join(map(str, addresses))} if addresses else {}
-        )
+        wanted = {"IP": ",".join(map(str, addresses)), "GROUP": group}
+        arguments = {"K8S_POD_NAME": name} | {key: value for key, value in wanted.items() if value}
         start = time.monotonic()
         result = self._call("ADD", name, where, network, arguments)
         took = time.monotonic() - start

@@ -237,6 +237,7 @@ class Lab:
         name: str,
         network: str = DEFAULT_NETWORK,
         addresses: Iterable[str] = (),
+        group: str = "",
     ) -> Container:
         """Make a container's namespace and attach it by the CNI plugin; nothing stays of one that fails."""
         machine = self.machine(host)
@@ -249,7 +250,7 @@ class Lab:
         wanted = tuple(ip_address(address) for address in addresses)
         where.create()
         try:
-            return machine.engine.add(name, where, network, wanted)
+            return machine.engine.add(name, where, network, wanted, group)
         except BaseException:
             where.delete()
             raise

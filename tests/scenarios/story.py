@@ -17,6 +17,7 @@ from netfabric.fabric.effects import (
     DetachAnswer,
     Effect,
     EndReplay,
+    Filter,
     JournalChange,
     Program,
     Record,
@@ -344,6 +345,8 @@ def in_words(effect: Effect) -> str:
             return f"warn {subject}: {text}" if text else f"well again: {subject}"
         case Tell(message):
             return f"tell netmaster: {_message(message)}"
+        case Filter():
+            return "filter"
         case Audit():
             return "audit"
         case EndReplay():

@@ -253,3 +253,21 @@ def test_a_host_is_removed(netctl: "Netctl") -> None:
     assert said["objects"] == ["peer gone1:tor", "Bgp gone1"]
     again = netctl("host", "rm", "gone1", status=2).err
     assert again == "netctl: host gone1 is unknown: netctl host ls lists the hosts\n"
+
+
+def test_rules_with_ports_and_what_they_mean(netctl: "Netctl") -> None:
+    netctl("net", "create", "--subnet", "10.77.0.0/24", "verdicts")
+    netctl("policy", "create", "pv")
+    netctl("policy", "rule-add", "pv", "1", "-l", "tcp", "--ports", "80, 8000-8080")
+    netctl("policy", "rule-add", "pv", "2", "-l", "icmp", "--icmp-types", "8", "--log")
+    assert "80,8000-8080" in netctl("policy", "rule-ls", "pv").out
+    made = netctl("group", "create", "verdicts", "gv", "-p", "pv", "--default-action", "deny")
+    assert made.out == "Creating EndpointGroup default:gv\n"
+    told = netctl("policy", "test", "--from", "10.77.0.1", "--to", "10.77.0.2", "--port", "80/tcp")
+    assert told.out == "IPv4: allow, by neither end has a group\n"
+    assert (
+        "TENANT:GROUP"
+        in netctl("policy", "test", "--from", "default:gv", "--to", "10.77.0.2", status=2).err
+    )
+    for kind, name in (("group", "gv"), ("policy", "pv"), ("net", "verdicts")):
+        netctl(kind, "rm", name)

@@ -209,3 +209,33 @@ async def test_a_service_finds_its_providers_by_label(fabric: "Api") -> None:
     )
     oper = (await fabric.get("/api/v1/inspect/serviceLBs/default:s/"))["Oper"]
     assert (oper["numProviders"], oper["serviceVip"]) == (2, "60.1.1.253")
+
+
+async def test_verdicts_name_the_rule_that_decides(fabric: "Api") -> None:
+    more = {"direction": "in", "action": "deny", "protocol": "tcp", "ports": ["80-90"]}
+    await fabric.put("rules", "default:pol:1", **more)
+    path = "/api/v2/verdicts?from=web-2&to=web-1&port="
+    (verdict,) = (await fabric.get(f"{path}80"))["items"]
+    assert (verdict["key"], verdict["action"]) == ("IPv4", "deny")
+    assert verdict["reason"] == "rule default:pol:1 of group default:web, incoming"
+    assert verdict["to"] == {
+        "name": "web-1",
+        "address": "60.1.1.1",
+        "tenant": "default",
+        "group": "default:web",
+    }
+    (rule,) = verdict["considered"]
+    assert (rule["rule"], rule["matches"], rule["decides"]) == ("default:pol:1", True, True)
+    (open_,) = (await fabric.get(f"{path}91"))["items"]
+    assert open_["action"] == "allow"
+    assert open_["considered"][0]["matches"] is False
+    outside = (await fabric.get("/api/v2/verdicts?from=fd99::1&to=web-1&port=85"))["items"]
+    assert [(item["key"], item["action"]) for item in outside] == [("IPv6", "deny")]
+    for query, status in (
+        ("from=nobody&to=web-1", 404),
+        ("from=web-1&to=60.1.1.2&port=99999", 422),
+        ("from=web-1&to=web-2&protocol=256", 422),
+        ("from=fd99::1&to=web-2", 422),
+        ("colour=red", 422),
+    ):
+        assert (await fabric.call("GET", f"/api/v2/verdicts?{query}")).status == status

@@ -255,3 +255,35 @@ async def test_many_writers_at_once_never_overlap(api: "Api") -> None:
         )
     )
     assert sorted(answer.status for answer in answers) == [201, *[409] * 9]
+
+
+async def test_rules_have_ports_and_groups_a_default(api: "Api") -> None:
+    await api.call("PUT", NET, {"subnet": "10.1.0.0/16"})
+    await api.call("PUT", "/api/v2/policies/default:p", {})
+    group = "/api/v2/endpoint-groups/default:web"
+    body = {"networkName": "n", "policies": ["p"], "defaultAction": "deny"}
+    assert (await api.call("PUT", group, body)).json["defaultAction"] == "deny"
+    contiv = {"tenantName": "default", "groupName": "web", "networkName": "n", "policies": []}
+    again = await api.call(
+        "POST", "/api/v1/endpointGroups/default:web/", contiv | {"key": "default:web"}
+    )
+    assert again.status == 200
+    assert (await api.call("GET", group)).json["defaultAction"] == "deny"
+    refused = await api.call("PATCH", group, {"defaultAction": "maybe"})
+    assert refused.status == 422
+    base = {"direction": "in", "action": "allow", "protocol": "tcp"}
+    rule = "/api/v2/rules/default:p:1"
+    made = await api.call("PUT", rule, base | {"ports": ["80", "8000-8080"], "log": True})
+    assert (made.status, made.json["ports"]) == (201, ["80", "8000-8080"])
+    v6 = await api.call("PUT", "/api/v2/rules/default:p:2", base | {"fromIpAddress": "fd00:1::/64"})
+    assert v6.status == 201
+    for wrong in (
+        {"ports": ["80"], "protocol": "icmp"},
+        {"ports": ["9-8"]},
+        {"ports": ["80"], "port": 80},
+        {"icmpTypes": [8]},
+        {"protocol": "256"},
+        {"fromIpAddress": "10.1.1.9-3"},
+    ):
+        answer = await api.call("PUT", "/api/v2/rules/default:p:3", base | wrong)
+        assert (answer.status, wrong) == (422, wrong)

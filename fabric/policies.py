@@ -1,0 +1,201 @@
+"""Endpoint groups' filters and members, out of the objects and endpoints that a netmaster knows.
+
+One changed object or endpoint costs the groups that it concerns, never a look at all of them.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from netfabric.fabric.endpoint import Endpoint, EndpointKey
+from netfabric.fabric.errors import InvalidError
+from netfabric.fabric.filter import FilterRule, GroupFilter
+from netfabric.fabric.membership import members_of
+from netfabric.fabric.prefix import Address
+from netfabric.fabric.rule_reading import rule_of
+from netfabric.fabric.session import MembersChanged
+from netfabric.fabric.view import View, ViewChange
+
+Where = tuple[str, EndpointKey]
+STEPS = 50_000
+"""Changes of members that are remembered."""
+
+
+def group_of(endpoint: Endpoint) -> str:
+    """Return the key of an endpoint's group, "" where it has none."""
+    return f"{endpoint.tenant}:{endpoint.group}" if endpoint.group else ""
+
+
+@dataclass(slots=True)
+class Policies:
+    """Filters by group, and the members of every group that some filter names as a peer."""
+
+    view: View
+    filters: dict[str, GroupFilter] = field(default_factory=dict)
+    serial: int = 0
+    """Of the last change of a named group's members."""
+    floor: int = 0
+    """The oldest serial from which a delta can be told."""
+    limit: int = STEPS
+    _rules: dict[str, FilterRule | None] = field(default_factory=dict)
+    _named: Counter[str] = field(default_factory=Counter)
+    """How many filters name a group."""
+    _members: dict[str, Counter[Address]] = field(default_factory=dict)
+    """By group, how many endpoints have an address: for a moment it may be two."""
+    _places: dict[Where, tuple[str, tuple[Address, ...]]] = field(default_factory=dict)
+    """Group and addresses of every endpoint in a group."""
+    _log: deque[tuple[int, str, Address, bool]] = field(default_factory=deque)
+    """(serial, group, address, whether it is a member now)."""
+
+    def begin(self) -> None:
+        """Start at the view as it is."""
+        for where in self.view.endpoints:
+            self._move(where)
+        for group in self.view.objects.get("endpointGroup", {}):
+            self._resolve(group)
+        self._log.clear()
+        self.floor = self.serial
+
+    # filters
+
+    def follow(self, change: ViewChange) -> frozenset[str]:
+        """Take a change of the view; return the groups whose filter is another now, or gone."""
+        for where in change.endpoints:
+            self._move(where)
+        for rule in self._touched_rules(change):
+            self._rules.pop(rule, None)
+        changed = frozenset(group for group in self._touched(change) if self._resolve(group))
+        if self._log and self._log[-1][0] > self.serial:
+            self.serial += 1
+        while len(self._log) > self.limit:
+            self.floor = self._log.popleft()[0]
+        return changed
+
+    def _touched_rules(self, change: ViewChange) -> set[str]:
+        found = {key for type_, key in change.objects if type_ == "rule"}
+        for network in change.networks:
+            for side in ("fromNetwork", "toNetwork"):
+                found.update(self.view.index.users("rule", side, network))
+        return found
+
+    def _touched(self, change: ViewChange) -> set[str]:
+        """Return the groups that a change concerns."""
+        groups = {key for type_, key in change.objects if type_ == "endpointGroup"}
+        policies = {key for type_, key in change.objects if type_ == "policy"}
+        policies |= {rule.rpartition(":")[0] for rule in self._touched_rules(change)}
+        for policy in policies:
+            groups.update(self.view.index.users("endpointGroup", "policies", policy))
+        return groups
+
+    def _resolve(self, group: str) -> bool:
+        """Bring a group's filter up to date; return whether it changed."""
+        before, now = self.filters.pop(group, None), self.filter_of(group)
+        if now is not None:
+            self.filters[group] = now
+        if before == now:
+            return False
+        was = before.peers if before else frozenset()
+        named = now.peers if now else frozenset()
+        for peer in named - was:
+            self._name(peer)
+        for peer in was - named:
+            self._unname(peer)
+        return True
+
+    def filter_of(self, group: str) -> GroupFilter | None:
+        """Return a group's filter as the view has it now; None where there is no such group."""
+        stored = self.view.objects.get("endpointGroup", {}).get(group)
+        if stored is None:
+            return None
+        obj = stored.value
+        tenant = obj["tenantName"]
+        rules = [
+            rule
+            for policy in dict.fromkeys(obj.get("policies") or ())
+            for key in self.view.index.users("rule", "policyName", f"{tenant}:{policy}")
+            if (rule := self._rule(key)) is not None
+        ]
+        return GroupFilter(
+            group,
+            "deny" if obj.get("defaultAction") == "deny" else "allow",
+            tuple(sorted(rules, key=lambda rule: rule.order)),
+            f"{tenant}:{obj['networkName']}",
+        )
+
+    def _rule(self, key: str) -> FilterRule | None:
+        if key not in self._rules:
+            stored = self.view.objects["rule"][key]
+            self._rules[key] = None
+            with suppress(InvalidError):  # written past the API: it matches nothing
+                self._rules[key] = rule_of(stored.value, self.view.networks)
+        return self._rules[key]
+
+    # members
+
+    def _name(self, group: str) -> None:
+        self._named[group] += 1
+        if self._named[group] == 1:
+            self._note(group, self._members.get(group, ()), present=True)
+
+    def _unname(self, group: str) -> None:
+        self._named[group] -= 1
+        if not self._named[group]:
+            del self._named[group]
+            self._note(group, self._members.get(group, ()), present=False)
+
+    def _note(self, group: str, addresses: Iterable[Address], *, present: bool) -> None:
+        at = self.serial + 1
+        self._log.extend((at, group, address, present) for address in addresses)
+
+    def _move(self, where: Where) -> None:
+        """Take in where an endpoint is now, if it is anywhere."""
+        before = self._places.pop(where, None)
+        endpoint = self.view.endpoints.get(where)
+        now = (group_of(endpoint), endpoint.addresses) if endpoint and endpoint.group else None
+        if now is not None:
+            self._places[where] = now
+        if before == now:
+            return
+        if now is not None:
+            self._join(*now)
+        if before is not None:
+            self._leave(*before)
+
+    def _join(self, group: str, addresses: Iterable[Address]) -> None:
+        members = self._members.setdefault(group, Counter())
+        new = [address for address in addresses if address not in members]
+        members.update(addresses)
+        if group in self._named:
+            self._note(group, new, present=True)
+
+    def _leave(self, group: str, addresses: Iterable[Address]) -> None:
+        members = self._members[group]
+        members.subtract(addresses)
+        gone = [address for address in addresses if not members[address]]
+        for address in gone:
+            del members[address]
+        if not members:
+            del self._members[group]
+        if group in self._named:
+            self._note(group, gone, present=False)
+
+    def members(self) -> MembersChanged:
+        """Return the members of every group that a filter names."""
+        named = {group: self._members.get(group, Counter()) for group in self._named}
+        return MembersChanged(full=True, added=members_of(named))
+
+    def since(self, serial: int) -> MembersChanged:
+        """Return what changed in members since a serial; everything where that is not remembered."""
+        if serial < self.floor:
+            return self.members()
+        latest: dict[tuple[str, Address], bool] = {}
+        for at, group, address, present in reversed(self._log):
+            if at <= serial:
+                break
+            latest.setdefault((group, address), present)
+        added: dict[str, list[Address]] = {}
+        removed: dict[str, list[Address]] = {}
+        for (group, address), present in latest.items():
+            (added if present else removed).setdefault(group, []).append(address)
+        return MembersChanged(False, members_of(added), members_of(removed))
