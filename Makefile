@@ -11,7 +11,7 @@
 
 VENV   := .venv
 BIN    := $(VENV)/bin
-PYTEST := $(BIN)/pytest -q
+PYTEST := $(BIN)/pytest -q -rs
 LAB    ?=
 PROTOS := etcd fabric intent
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from netfabric.api.settings import parse_store
 from netfabric.api.store.base import Store
-from netfabric.api.store.open import open_store
+from netfabric.api.store_choice import make_store
 from netfabric.fabric.session import (
     BlockAnswered,
     BlockWanted,
@@ -38,7 +39,7 @@ def etcd(tmp_path: Path) -> Iterator[Etcd]:
 
 @asynccontextmanager
 async def opened(etcd: Etcd) -> AsyncIterator[Store]:
-    store = open_store(f"etcd://127.0.0.1:{etcd.port}")
+    store = make_store(parse_store(f"etcd://127.0.0.1:{etcd.port}"))
     await store.open()
     try:
         yield store

@@ -9,7 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from netfabric.api.store.open import open_store
+from netfabric.api.settings import parse_store
+from netfabric.api.store_choice import make_store
 from netfabric.lab.etcd import Etcd
 from netfabric.proto import intent_pb2 as pb
 from tests.api.rpc.agents import QUICK, netmaster
@@ -38,7 +39,7 @@ def etcd(tmp_path: Path) -> Iterator[Etcd]:
 
 @asynccontextmanager
 async def at_netmaster(etcd: Etcd, name: str) -> AsyncIterator[Client]:
-    store = open_store(f"etcd://127.0.0.1:{etcd.port}")
+    store = make_store(parse_store(f"etcd://127.0.0.1:{etcd.port}"))
     await store.open()
     try:
         async with netmaster(store, name, PATIENT) as master, Client(master.address) as client:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from netfabric.api.settings import Tls, parse_store
 from netfabric.api.store.base import ROOT, Batch, Compare, Put, Store
-from netfabric.api.store.open import open_store
+from netfabric.api.store_choice import make_store
 from netfabric.fabric.errors import (
     CompactedError,
     FabricError,
@@ -69,14 +70,12 @@ class Cluster:
         return f"etcd://{','.join(member.address for member in self.members)}"
 
     def store(self, user: str = USER, password: str = PASSWORD, client: str = "client") -> Store:
-        return open_store(
-            self.url,
-            ca=self.authority.file("ca.pem"),
-            cert=self.authority.file(f"{client}.pem"),
-            key=self.authority.file(f"{client}.key"),
-            user=user,
-            password=password,
+        files = Tls(
+            self.authority.file(f"{client}.pem"),
+            self.authority.file(f"{client}.key"),
+            self.authority.file("ca.pem"),
         )
+        return make_store(parse_store(self.url, files, user=user, password=password))
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Store]:
@@ -192,7 +191,7 @@ async def test_what_lies_outside_our_prefix_is_refused(cluster: Cluster, prefix:
 
 
 async def test_without_our_certificate_nobody_answers(cluster: Cluster) -> None:
-    store = open_store(cluster.url, ca=cluster.authority.file("ca.pem"))
+    store = make_store(parse_store(cluster.url, Tls(ca=cluster.authority.file("ca.pem"))))
     with pytest.raises(UnavailableError, match=cluster.members[0].address) as caught:
         await store.open()
     assert "TLS" in caught.value.remedy
@@ -203,23 +202,16 @@ async def test_a_server_that_another_authority_signed_is_not_believed(
 ) -> None:
     other = Authority(tmp_path)
     other.begin()
-    store = open_store(cluster.url, ca=other.file("ca.pem"))
+    store = make_store(parse_store(cluster.url, Tls(ca=other.file("ca.pem"))))
     with pytest.raises(UnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
         await store.open()
 
 
 async def test_a_name_that_we_dial_must_be_in_the_certificate(cluster: Cluster) -> None:
-    for query, good in (("", False), ("?server-name=server", True)):
-        url = f"etcd://localhost:{cluster.members[0].port}{query}"
-        files = {name: cluster.authority.file(f"client.{name}") for name in ("key",)}
-        store = open_store(
-            url,
-            ca=cluster.authority.file("ca.pem"),
-            cert=cluster.authority.file("client.pem"),
-            user=USER,
-            password=PASSWORD,
-            **files,
-        )
+    files = Tls(*(cluster.authority.file(n) for n in ("client.pem", "client.key", "ca.pem")))
+    url = f"etcd://localhost:{cluster.members[0].port}"
+    for name, good in (("", False), ("server", True)):
+        store = make_store(parse_store(url, files, name, USER, PASSWORD))
         try:
             await store.open()
             assert good
