@@ -190,9 +190,3 @@ class RulesetReading:
 
     objects: Ruleset
     number: int = 0
-
-
-def names_of(ruleset: Ruleset) -> dict[str, tuple[str, ...]]:
-    """Return each chain's labels, for tests and for people."""
-    chains = (thing for thing in ruleset.values() if isinstance(thing, Chain))
-    return {chain.name: tuple(rule.label for rule in chain.rules) for chain in chains}

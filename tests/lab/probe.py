@@ -13,6 +13,7 @@ from itertools import cycle
 from typing import Self
 
 from netfabric.fabric.prefix import Address, Family
+from netfabric.lab import icmp
 from netfabric.lab.namespace import Namespace
 
 PACE = 0.001
@@ -21,8 +22,7 @@ _AGAIN = 0.2
 """Seconds until an unanswered request of the matrix is sent again."""
 _BATCH = 100
 """Sources that ping at the same time: two sockets each."""
-_KINDS: dict[int, tuple[int, int]] = {4: (8, 0), 6: (128, 129)}
-"""Echo request and echo reply of a family (RFC 792, RFC 4443)."""
+_NUMBER = struct.Struct("!H")
 
 
 @dataclass(slots=True)
@@ -72,23 +72,13 @@ class Pinger:
 
 
 def _request(family: int, number: int) -> bytes:
-    kind, identity = _KINDS[family][0], os.getpid() & 0xFFFF
-    head = struct.pack("!BBHHH", kind, 0, 0, identity, number)
-    if family == 6:
-        return head  # the kernel fills in the checksum
-    total = sum(struct.unpack("!4H", head))
-    total = (total & 0xFFFF) + (total >> 16)
-    return head[:2] + struct.pack("!H", ~total & 0xFFFF) + head[4:]
+    return icmp.request(family, os.getpid() & 0xFFFF, _NUMBER.pack(number))
 
 
 def _answered(packet: bytes, family: int) -> int:
-    """Return the number of the request that a packet answers, or 0. Only IPv4 comes with its header."""
-    if family == 4:
-        packet = packet[(packet[0] & 0x0F) * 4 :]
-    if len(packet) < 8 or packet[0] != _KINDS[family][1]:
-        return 0
-    identity, number = struct.unpack("!HH", packet[4:8])
-    return int(number) if identity == os.getpid() & 0xFFFF else 0
+    """Return the number of the request that a packet answers, or 0."""
+    data = icmp.replied(family, os.getpid() & 0xFFFF, packet)
+    return int(_NUMBER.unpack_from(data)[0]) if len(data) >= _NUMBER.size else 0
 
 
 def first_answers(

@@ -11,11 +11,13 @@ from contextlib import suppress
 from typing import Self
 
 from netfabric.fabric.prefix import Address
+from netfabric.lab import icmp
 from netfabric.lab.namespace import Namespace
 
 GRACE = 1.0
 """Seconds after the last request in which an answer still counts."""
-_KINDS: dict[int, tuple[int, int]] = {4: (8, 0), 6: (128, 129)}
+_NUMBER = struct.Struct("!HI")
+"""The sequence number, always 0 here, and the request's own, which does not wrap."""
 _identities = itertools.count(os.getpid())
 
 
@@ -88,19 +90,9 @@ class Stream:
                 self._take(self._socket.recv(2048))
 
     def _request(self, number: int) -> bytes:
-        head = struct.pack(
-            "!BBHHHI", _KINDS[self._target.version][0], 0, 0, self._identity, 0, number
-        )
-        if self._target.version == 6:
-            return head  # the kernel fills in the checksum
-        total = sum(struct.unpack("!6H", head))
-        total = (total & 0xFFFF) + (total >> 16)
-        return head[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + head[4:]
+        return icmp.request(self._target.version, self._identity, _NUMBER.pack(0, number))
 
     def _take(self, packet: bytes) -> None:
-        if self._target.version == 4:
-            packet = packet[(packet[0] & 0x0F) * 4 :]
-        if len(packet) >= 12 and packet[0] == _KINDS[self._target.version][1]:
-            identity, _, number = struct.unpack_from("!HHI", packet, 4)
-            if identity == self._identity:
-                self._answered.add(number)
+        data = icmp.replied(self._target.version, self._identity, packet)
+        if len(data) >= _NUMBER.size:
+            self._answered.add(_NUMBER.unpack_from(data)[1])
