@@ -61,6 +61,8 @@ class Endpoint:
     mtu: int = 1500
     sequence: int = 0
     """Kept in the store; of two places for one address the higher wins."""
+    table: int = 254
+    """The routing table in which its host routes stand: its tenant's on an overlay, else main."""
 
     @property
     def prefixes(self) -> tuple[Prefix, ...]:

@@ -111,3 +111,5 @@ class Uplink:
     link: str
     address: Address
     subnet: Prefix
+    mtu: int = 1500
+    """The link's."""

@@ -79,6 +79,8 @@ class Hello:
     """Kernel features present: "vxlan", "8021q", "nexthop", …"""
     fresh: bool = False
     """The journal was lost: `blocks` and `endpoints` are no proof of absence."""
+    vtep: Address | None = None
+    """Where this host takes VXLAN packets (RFC 7348, section 3); None: it carries no overlay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,45 @@ class MembersChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteAddress:
+    """What makes two remotes the same: an address may be in the networks of several tenants."""
+
+    network: str
+    """`tenant:name`."""
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """An endpoint's address on another host, and the VTEP behind which it is."""
+
+    network: str
+    """`tenant:name`."""
+    address: Address
+    host: str
+    vtep: Address
+    sequence: int
+    """The endpoint's: of two places for one address the higher wins."""
+
+    @property
+    def where(self) -> RemoteAddress:
+        """Return what is the same when the endpoint moves."""
+        return RemoteAddress(self.network, self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class RemotesChanged:
+    """Endpoints on other hosts, of the tenants that have an overlay and an endpoint on this one.
+
+    `full` replaces all that was said before. What is added replaces what was at the same address.
+    """
+
+    full: bool
+    added: tuple[Remote, ...] = ()
+    removed: tuple[RemoteAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BlockAnswered:
     """Answer to BlockWanted: a block, or a loan, or the reason why neither."""
 
@@ -249,6 +290,7 @@ MasterMessage: TypeAlias = (
     Welcome
     | IntentChanged
     | MembersChanged
+    | RemotesChanged
     | BlockAnswered
     | LendAsked
     | LoanEnded

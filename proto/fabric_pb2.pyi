@@ -83,6 +83,7 @@ class MasterMessage(_message.Message):
     LOAN_ENDED_FIELD_NUMBER: _builtins.int
     ENDPOINTS_ANSWERED_FIELD_NUMBER: _builtins.int
     MEMBERS_CHANGED_FIELD_NUMBER: _builtins.int
+    REMOTES_CHANGED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -97,6 +98,8 @@ class MasterMessage(_message.Message):
     def endpoints_answered(self) -> Global___EndpointsAnswered: ...
     @_builtins.property
     def members_changed(self) -> Global___MembersChanged: ...
+    @_builtins.property
+    def remotes_changed(self) -> Global___RemotesChanged: ...
     def __init__(
         self,
         *,
@@ -107,12 +110,13 @@ class MasterMessage(_message.Message):
         loan_ended: Global___LoanEnded | None = ...,
         endpoints_answered: Global___EndpointsAnswered | None = ...,
         members_changed: Global___MembersChanged | None = ...,
+        remotes_changed: Global___RemotesChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "remotes_changed", b"remotes_changed", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "remotes_changed", b"remotes_changed", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "intent_changed", "block_answered", "lend_asked", "loan_ended", "endpoints_answered", "members_changed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "intent_changed", "block_answered", "lend_asked", "loan_ended", "endpoints_answered", "members_changed", "remotes_changed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -203,6 +207,7 @@ class Endpoint(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     MTU_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     tenant: _builtins.str
     network: _builtins.str
@@ -215,6 +220,8 @@ class Endpoint(_message.Message):
     name: _builtins.str
     mtu: _builtins.int
     sequence: _builtins.int
+    table: _builtins.int
+    """the routing table of its host routes, on its host; not set: main (254)"""
     @_builtins.property
     def key(self) -> Global___EndpointKey: ...
     @_builtins.property
@@ -239,12 +246,15 @@ class Endpoint(_message.Message):
         labels: _abc.Iterable[Global___Label] | None = ...,
         mtu: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        table: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_table", b"_table", "key", b"key", "table", b"table"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "group", b"group", "host", b"host", "key", b"key", "labels", b"labels", "link", b"link", "mac", b"mac", "mtu", b"mtu", "name", b"name", "namespace", b"namespace", "network", b"network", "sequence", b"sequence", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_table", b"_table", "addresses", b"addresses", "group", b"group", "host", b"host", "key", b"key", "labels", b"labels", "link", b"link", "mac", b"mac", "mtu", b"mtu", "name", b"name", "namespace", b"namespace", "network", b"network", "sequence", b"sequence", "table", b"table", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__table: _TypeAlias = _typing.Literal["table"]  # noqa: Y015
+    _WhichOneofArgType__table: _TypeAlias = _typing.Literal["_table", b"_table"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__table) -> _WhichOneofReturnType__table | None: ...
 
 Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
 
@@ -328,11 +338,14 @@ class Hello(_message.Message):
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
+    VTEP_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     software: _builtins.str
     address: _builtins.str
     fresh: _builtins.bool
     """the journal was lost: the lists above prove nothing"""
+    vtep: _builtins.str
+    """where the host takes VXLAN packets (RFC 7348); not set: it carries no overlay"""
     @_builtins.property
     def seen(self) -> Global___Version: ...
     @_builtins.property
@@ -354,12 +367,15 @@ class Hello(_message.Message):
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
         fresh: _builtins.bool = ...,
+        vtep: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["seen", b"seen"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_vtep", b"_vtep", "seen", b"seen", "vtep", b"vtep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "blocks", b"blocks", "endpoints", b"endpoints", "features", b"features", "fresh", b"fresh", "host", b"host", "seen", b"seen", "software", b"software"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_vtep", b"_vtep", "address", b"address", "blocks", b"blocks", "endpoints", b"endpoints", "features", b"features", "fresh", b"fresh", "host", b"host", "seen", b"seen", "software", b"software", "vtep", b"vtep"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__vtep: _TypeAlias = _typing.Literal["vtep"]  # noqa: Y015
+    _WhichOneofArgType__vtep: _TypeAlias = _typing.Literal["_vtep", b"_vtep"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__vtep) -> _WhichOneofReturnType__vtep | None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
@@ -1008,6 +1024,92 @@ class MembersChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MembersChanged: _TypeAlias = MembersChanged  # noqa: Y015
+
+@_typing.final
+class RemoteAddress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    address: _builtins.str
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "network", b"network"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoteAddress: _TypeAlias = RemoteAddress  # noqa: Y015
+
+@_typing.final
+class Remote(_message.Message):
+    """An endpoint's address on another host, and the VTEP behind which it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    VTEP_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    address: _builtins.str
+    host: _builtins.str
+    vtep: _builtins.str
+    sequence: _builtins.int
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        address: _builtins.str = ...,
+        host: _builtins.str = ...,
+        vtep: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "host", b"host", "network", b"network", "sequence", b"sequence", "vtep", b"vtep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Remote: _TypeAlias = Remote  # noqa: Y015
+
+@_typing.final
+class RemotesChanged(_message.Message):
+    """Endpoints on other hosts, of the tenants that have a vxlan network and an endpoint on this host. `full`
+    replaces all that was said before; what is added replaces what was at the same address of the network.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FULL_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    full: _builtins.bool
+    @_builtins.property
+    def added(self) -> _containers.RepeatedCompositeFieldContainer[Global___Remote]: ...
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedCompositeFieldContainer[Global___RemoteAddress]: ...
+    def __init__(
+        self,
+        *,
+        full: _builtins.bool = ...,
+        added: _abc.Iterable[Global___Remote] | None = ...,
+        removed: _abc.Iterable[Global___RemoteAddress] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "full", b"full", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemotesChanged: _TypeAlias = RemotesChanged  # noqa: Y015
 
 @_typing.final
 class IntentChanged(_message.Message):

@@ -12,7 +12,7 @@ def uplinks(netlink: Netlink) -> tuple[Uplink, ...]:
     fe80::/10 is left out: it is on every link, so it says nothing of where a next hop is.
     """
     usable = {
-        found.index: found.name
+        found.index: found
         for found in map(link.parse, netlink.dump(link.get_all()))
         if found.carrying
         and not found.flags & link.IFF_LOOPBACK
@@ -23,7 +23,7 @@ def uplinks(netlink: Netlink) -> tuple[Uplink, ...]:
     return tuple(
         sorted(
             (
-                Uplink(usable[a.index], a.address, a.subnet)
+                Uplink(usable[a.index].name, a.address, a.subnet, usable[a.index].mtu)
                 for a in addresses
                 if a.index in usable and not a.failed and not _everywhere(a.address)
             ),
