@@ -22,7 +22,14 @@ from netfabric.fabric.events import JournalState
 from netfabric.fabric.filter import GroupFilter, Members
 from netfabric.fabric.membership import members_of
 from netfabric.fabric.prefix import Address
-from netfabric.fabric.session import HeldBlock, HeldLoan, IntentChanged, MembersChanged
+from netfabric.fabric.session import (
+    HeldBlock,
+    HeldLoan,
+    IntentChanged,
+    MembersChanged,
+    Remote,
+    RemotesChanged,
+)
 from netfabric.fabric.stored import dump, load
 
 log = structlog.get_logger(__name__)
@@ -31,11 +38,22 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS endpoint (key TEXT PRIMARY KEY, value TEXT NOT NULL, detaching INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS block (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS loan (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS cooling (address TEXT PRIMARY KEY, until REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS cool (network TEXT, address TEXT, until REAL NOT NULL, PRIMARY KEY (network, address)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS intent (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS filter (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS member (grouped TEXT, address TEXT, PRIMARY KEY (grouped, address)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS remote (network TEXT, address TEXT, value TEXT NOT NULL, PRIMARY KEY (network, address)) WITHOUT ROWID;
 """
+_VERSION = 1
+"""Of the schema: `PRAGMA user_version`."""
+_TO_VERSION_1 = """
+CREATE TABLE IF NOT EXISTS cooling (address TEXT PRIMARY KEY, until REAL NOT NULL);
+INSERT INTO cool SELECT '', address, until FROM cooling;
+DROP TABLE cooling;
+UPDATE block SET key = json_extract(value, '$.network') || ' ' || json_extract(value, '$.prefix');
+PRAGMA user_version = 1;
+"""
+"""Before, what an address or a block was of was not part of its key: networks did not overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +119,8 @@ class Journal:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
         database.executescript(_SCHEMA)
+        if database.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+            database.executescript(f"BEGIN IMMEDIATE; {_TO_VERSION_1} COMMIT;")
         self._path.chmod(0o600)
         self._database = database
 
@@ -135,14 +155,15 @@ class Journal:
             blocks=tuple(load(HeldBlock, v) for v in self._values("block")),
             loans=tuple(load(HeldLoan, v) for v in self._values("loan")),
             cooling=tuple(
-                (ip_address(address), until)
-                for address, until in self._database.execute("SELECT address, until FROM cooling")
+                ((network, ip_address(address)), until)
+                for network, address, until in self._database.execute("SELECT * FROM cool")
             ),
             intent=replace(
                 load(IntentChanged, intent[0]),
                 filters=tuple(load(GroupFilter, v) for v in self._values("filter")),
             ),
             members=self._members(),
+            remotes=tuple(load(Remote, v) for v in self._values("remote")),
         )
 
     def _members(self) -> tuple[Members, ...]:
@@ -224,14 +245,17 @@ class Journal:
             database.execute("UPDATE endpoint SET detaching = 1 WHERE key = ?", row_key)
         if change.gone is not None:
             database.execute("DELETE FROM endpoint WHERE key = ?", (str(change.gone),))
-        for address, until in change.cooling:
-            database.execute("INSERT OR REPLACE INTO cooling VALUES (?, ?)", (str(address), until))
-        for address in change.cooled:
-            database.execute("DELETE FROM cooling WHERE address = ?", (str(address),))
+        for (network, address), until in change.cooling:
+            cool = (network, str(address), until)
+            database.execute("INSERT OR REPLACE INTO cool VALUES (?, ?, ?)", cool)
+        for network, address in change.cooled:
+            warm = (str(address), network)  # "": from before networks were part of the key
+            database.execute("DELETE FROM cool WHERE address = ? AND network IN (?, '')", warm)
         if change.block is not None:
-            put("block", str(change.block.prefix), dump(change.block))
+            put("block", _block_key(change.block), dump(change.block))
         if change.block_gone is not None:
-            database.execute("DELETE FROM block WHERE key = ?", (str(change.block_gone.prefix),))
+            gone_key = (_block_key(change.block_gone),)
+            database.execute("DELETE FROM block WHERE key = ?", gone_key)
         if change.loan is not None:
             put("loan", change.loan.id, dump(change.loan))
         if change.loan_gone:
@@ -240,6 +264,13 @@ class Journal:
             _apply_intent(database, change.intent)
         if change.members is not None:
             _apply_members(database, change.members)
+        if change.remotes is not None:
+            _apply_remotes(database, change.remotes)
+
+
+def _block_key(block: HeldBlock) -> str:
+    """Networks of tenants that overlap may have the same block."""
+    return f"{block.network} {block.prefix}"
 
 
 def _apply_intent(database: sqlite3.Connection, intent: IntentChanged) -> None:
@@ -261,6 +292,15 @@ def _apply_members(database: sqlite3.Connection, change: MembersChanged) -> None
     database.executemany("DELETE FROM member WHERE grouped = ? AND address = ?", gone)
     rows = [(m.group, str(a)) for m in change.added for a in m.addresses]
     database.executemany("INSERT OR REPLACE INTO member VALUES (?, ?)", rows)
+
+
+def _apply_remotes(database: sqlite3.Connection, change: RemotesChanged) -> None:
+    if change.full:
+        database.execute("DELETE FROM remote")
+    gone = [(where.network, str(where.address)) for where in change.removed]
+    database.executemany("DELETE FROM remote WHERE network = ? AND address = ?", gone)
+    rows = [(r.network, str(r.address), dump(r)) for r in change.added]
+    database.executemany("INSERT OR REPLACE INTO remote VALUES (?, ?, ?)", rows)
 
 
 def when_done(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from netfabric.fabric.cooling import Cooling
+from netfabric.fabric.cooling import Cooling, Where
 from netfabric.fabric.effects import Effect, JournalChange, Tell
 from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import FabricError
@@ -52,7 +52,7 @@ class Addresses:
     cooling: Cooling = field(default_factory=Cooling)
     asked: dict[tuple[str, Family], tuple[BlockWanted, float]] = field(default_factory=dict)
     """What netmaster was asked for, one at a time for each pool, and when."""
-    inherited: list[tuple[Address, float, bool]] = field(default_factory=list)
+    inherited: list[tuple[Where, float, bool]] = field(default_factory=list)
     """Cooling addresses whose network is not known yet, and whether they were ours (the journal has them)."""
     idle: set[str] = field(default_factory=set)
     """Borrowed loans that nobody used when they were last looked at."""
@@ -61,7 +61,7 @@ class Addresses:
         """Start from what the journal holds; pools come with the intent."""
         self.blocks = dict.fromkeys(journal.blocks)
         self.loans = {loan.id: loan for loan in journal.loans}
-        self.inherited = [(address, until, True) for address, until in journal.cooling]
+        self.inherited = [(where, until, True) for where, until in journal.cooling]
 
     # networks
 
@@ -117,15 +117,16 @@ class Addresses:
         for endpoint in endpoints:
             self.use(f"{endpoint.tenant}:{endpoint.network}", endpoint.addresses)
         inherited, self.inherited = self.inherited, []
-        for address, until, ours in inherited:
-            self.cool_unknown(address, until, ours=ours)
+        for (network, address), until, ours in inherited:
+            self.cool_unknown(address, until, network, ours=ours)
 
-    def network_of(self, address: Address) -> str:
-        """Return the key of the network whose held block or loan has an address, or ""."""
-        for (network, family), pool in self.pools.items():
-            if family == family_of(address) and pool.has(address):
-                return network
-        return ""
+    def networks_of(self, address: Address) -> list[str]:
+        """Return the networks of which a held block or loan has an address; of tenants that overlap, several."""
+        return [
+            network
+            for (network, family), pool in self.pools.items()
+            if family == family_of(address) and pool.has(address)
+        ]
 
     def block_of(self, network: str, address: Address) -> Prefix | None:
         """Return the held block in which an address lies."""
@@ -152,12 +153,12 @@ class Addresses:
 
     def give_back(
         self, network: str, addresses: Iterable[Address]
-    ) -> tuple[tuple[Address, float], ...]:
+    ) -> tuple[tuple[Where, float], ...]:
         """Free addresses at once: nobody has seen them; return those that have to cool on, and until when."""
         cooling = []
         for address in addresses:
             if until := self.cooling.restore(network, address):
-                cooling.append((address, until))
+                cooling.append(((network, address), until))
             else:
                 self._release(network, address)
         return tuple(cooling)
@@ -172,13 +173,19 @@ class Addresses:
         for address in addresses:
             self.cooling.add(network, address, until)
 
-    def cool_unknown(self, address: Address, until: float, *, ours: bool = False) -> None:
-        """Keep an address from being given out until then, as soon as its network is known."""
-        if network := self.network_of(address):
-            self.use(network, (address,))
-            self.cooling.add(network, address, until, ours=ours)
-        else:
-            self.inherited.append((address, until, ours))
+    def cool_unknown(
+        self, address: Address, until: float, network: str = "", *, ours: bool = False
+    ) -> None:
+        """Keep an address from being given out until then, as soon as its network is known.
+
+        Where it is not said of which network it is, it is kept in every one that has it.
+        """
+        found = [one for one in self.networks_of(address) if network in ("", one)]
+        for one in found:
+            self.use(one, (address,))
+            self.cooling.add(one, address, until, ours=ours)
+        if not found:
+            self.inherited.append(((network, address), until, ours))
 
     def tick(self, now: float) -> bool:
         """Let addresses that have cooled down be used again; return whether any have.
@@ -188,7 +195,7 @@ class Addresses:
         cooled = list(self.cooling.due(now))
         if not cooled:
             return False
-        self.ledger.write(JournalChange(cooled=tuple(a for _, a in cooled)))
+        self.ledger.write(JournalChange(cooled=tuple(cooled)))
         for network, address in cooled:
             self._release(network, address)
             self._return_unused(network, address)

@@ -8,6 +8,7 @@ from heapq import heappop, heappush
 from netfabric.fabric import admission
 from netfabric.fabric.addresses import Addresses
 from netfabric.fabric.attachment import LEAVING, STANDING, Attachment, Phase, endpoint_of
+from netfabric.fabric.cooling import Where
 from netfabric.fabric.departures import Departures
 from netfabric.fabric.effects import (
     Attach,
@@ -340,13 +341,13 @@ class Attachments:
         assert attachment.endpoint is not None
         attachment.phase = Phase.CLOSING
         addresses = attachment.endpoint.addresses
-        cooling: tuple[tuple[Address, float], ...] = ()
+        cooling: tuple[tuple[Where, float], ...] = ()
         if attachment.failure is not None:
             cooling = self.addresses.give_back(attachment.network, addresses)  # nobody saw them
         else:
             until = now + self.settings.cool_down
             self.addresses.cool(attachment.network, addresses, until)
-            cooling = tuple((address, until) for address in addresses)
+            cooling = tuple(((attachment.network, a), until) for a in addresses)
         self.out.append(Tell(EndpointsChanged(down=(key,))))
         change = JournalChange(gone=key, cooling=cooling)
         self.ledger.write(change, partial(self._closed, attachment))

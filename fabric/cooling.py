@@ -54,9 +54,9 @@ class Cooling:
         self.again[where] = self.until.pop(where)
         return True
 
-    def lifted(self, network: str, addresses: Iterable[Address]) -> tuple[Address, ...]:
+    def lifted(self, network: str, addresses: Iterable[Address]) -> tuple[Where, ...]:
         """Return which of these were given again."""
-        return tuple(a for a in addresses if (network, a) in self.again)
+        return tuple((network, a) for a in addresses if (network, a) in self.again)
 
     def settle(self, network: str, addresses: Iterable[Address]) -> None:
         """What was given again is in use."""

@@ -8,11 +8,11 @@ when its outcome arrives.
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from netfabric.fabric.cooling import Where
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
 from netfabric.fabric.kernel import Operation
 from netfabric.fabric.peer import Peer, Speaker
-from netfabric.fabric.prefix import Address
 from netfabric.fabric.route import Announcement
 from netfabric.fabric.ruleset_plan import Transaction
 from netfabric.fabric.session import (
@@ -21,6 +21,7 @@ from netfabric.fabric.session import (
     HeldLoan,
     IntentChanged,
     MembersChanged,
+    RemotesChanged,
 )
 
 
@@ -32,8 +33,8 @@ class JournalChange:
     """Put this endpoint."""
     detaching: EndpointKey | None = None
     gone: EndpointKey | None = None
-    cooling: tuple[tuple[Address, float], ...] = ()
-    cooled: tuple[Address, ...] = ()
+    cooling: tuple[tuple[Where, float], ...] = ()
+    cooled: tuple[Where, ...] = ()
     block: HeldBlock | None = None
     block_gone: HeldBlock | None = None
     loan: HeldLoan | None = None
@@ -41,6 +42,7 @@ class JournalChange:
     intent: IntentChanged | None = None
     """The whole intent but for filters, of which it has those that changed; all of them if it is `full`."""
     members: MembersChanged | None = None
+    remotes: RemotesChanged | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from netfabric.fabric.cooling import Where
 from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
 from netfabric.fabric.filter import Members
 from netfabric.fabric.kernel import KernelKey, KernelState, Uplink
-from netfabric.fabric.prefix import Address, Family, Prefix
+from netfabric.fabric.prefix import Family, Prefix
 from netfabric.fabric.route import PathAttributes
-from netfabric.fabric.session import HeldBlock, HeldLoan, IntentChanged, MasterMessage
+from netfabric.fabric.session import HeldBlock, HeldLoan, IntentChanged, MasterMessage, Remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,14 @@ class JournalState:
     """Endpoints whose DEL was begun."""
     blocks: tuple[HeldBlock, ...] = ()
     loans: tuple[HeldLoan, ...] = ()
-    cooling: tuple[tuple[Address, float], ...] = ()
-    """(address, time when it may be used again), wall-clock seconds."""
+    cooling: tuple[tuple[Where, float], ...] = ()
+    """(network and address, time when it may be used again), wall-clock seconds; a network of "": not known."""
     intent: IntentChanged | None = None
     """The last intent seen, as one full message."""
     members: tuple[Members, ...] = ()
     """Of groups that filters name as peers."""
+    remotes: tuple[Remote, ...] = ()
+    """Overlay endpoints on other hosts."""
 
 
 @dataclass(frozen=True, slots=True)

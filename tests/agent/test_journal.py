@@ -14,7 +14,7 @@ from netfabric.fabric.effects import JournalChange
 from netfabric.fabric.errors import ConflictError, KernelError
 from netfabric.fabric.events import JournalState
 from netfabric.fabric.filter import GroupFilter, Members
-from netfabric.fabric.session import HeldBlock, HeldLoan, MembersChanged
+from netfabric.fabric.session import HeldBlock, HeldLoan, MembersChanged, Remote, RemotesChanged
 from tests.fabric.script import BLUE, BLUE_BLOCK, intent, key, request
 
 ENDPOINT = endpoint_of(request("c1"), "h1", (ip_address("10.1.0.1"),))
@@ -60,8 +60,13 @@ def test_what_was_recorded_is_there_again(journal: Journal, path: Path) -> None:
         JournalChange(endpoint=ENDPOINT),
         JournalChange(endpoint=leaving),
         JournalChange(detaching=leaving.key),
-        JournalChange(cooling=((ip_address("10.1.0.9"), 5.0), (ip_address("10.1.0.8"), 6.0))),
-        JournalChange(cooled=(ip_address("10.1.0.8"),)),
+        JournalChange(
+            cooling=(
+                ((BLUE.key, ip_address("10.1.0.9")), 5.0),
+                ((BLUE.key, ip_address("10.1.0.8")), 6.0),
+            )
+        ),
+        JournalChange(cooled=((BLUE.key, ip_address("10.1.0.8")),)),
         JournalChange(block_gone=HeldBlock(BLUE.key, ip_network("10.1.0.128/26"))),
     )
     journal.close()
@@ -70,7 +75,7 @@ def test_what_was_recorded_is_there_again(journal: Journal, path: Path) -> None:
         detaching=frozenset({leaving.key}),
         blocks=(BLUE_BLOCK,),
         loans=(LOAN,),
-        cooling=((ip_address("10.1.0.9"), 5.0),),
+        cooling=(((BLUE.key, ip_address("10.1.0.9")), 5.0),),
         intent=INTENT,
     )
 
@@ -81,14 +86,14 @@ def test_what_is_gone_stays_gone(journal: Journal, path: Path) -> None:
         JournalChange(intent=INTENT),
         JournalChange(endpoint=ENDPOINT),
         JournalChange(loan=LOAN),
-        JournalChange(gone=ENDPOINT.key, cooling=((ip_address("10.1.0.1"), 9.0),)),
+        JournalChange(gone=ENDPOINT.key, cooling=(((BLUE.key, ip_address("10.1.0.1")), 9.0),)),
         JournalChange(loan_gone="l1"),
     )
     journal.close()
     state = _read(path)
     assert state
     assert (state.endpoints, state.loans) == ((), ())
-    assert state.cooling == ((ip_address("10.1.0.1"), 9.0),)
+    assert state.cooling == (((BLUE.key, ip_address("10.1.0.1")), 9.0),)
 
 
 def test_a_file_that_got_no_intent_proves_nothing(journal: Journal, path: Path) -> None:
@@ -201,3 +206,51 @@ def test_a_filter_is_a_row_and_a_member_too(journal: Journal, path: Path) -> Non
     assert state is not None and state.intent is not None
     assert state.intent.filters == (GroupFilter("blue:web", "deny"),)
     assert state.members == (Members("blue:web", frozenset({two})),)
+
+
+def test_networks_of_two_tenants_may_have_the_same_block_and_address(
+    journal: Journal, path: Path
+) -> None:
+    other, address = HeldBlock("red:net", BLUE_BLOCK.prefix), ip_address("10.1.0.9")
+    remotes = [Remote(n, address, "h2", ip_address("192.0.2.2"), 1) for n in (BLUE.key, "red:net")]
+    _write(
+        journal,
+        JournalChange(intent=INTENT, remotes=RemotesChanged(True, tuple(remotes))),
+        JournalChange(block=BLUE_BLOCK),
+        JournalChange(block=other),
+        JournalChange(cooling=(((BLUE.key, address), 5.0), (("red:net", address), 6.0))),
+        JournalChange(block_gone=BLUE_BLOCK, cooled=((BLUE.key, address),)),
+        JournalChange(remotes=RemotesChanged(False, removed=(remotes[0].where,))),
+    )
+    journal.close()
+    state = _read(path)
+    assert state is not None
+    assert state.blocks == (other,)
+    assert state.cooling == ((("red:net", address), 6.0),)
+    assert state.remotes == (remotes[1],)
+
+
+def test_a_journal_of_before_networks_were_part_of_the_key_goes_on(
+    journal: Journal, path: Path
+) -> None:
+    _write(journal, JournalChange(intent=INTENT, block=BLUE_BLOCK))
+    journal.close()
+    with sqlite3.connect(path) as database:
+        database.executescript(
+            "UPDATE block SET key = '10.1.0.0/26'; PRAGMA user_version = 0; DROP TABLE cool;"
+            "CREATE TABLE cooling (address TEXT PRIMARY KEY, until REAL NOT NULL);"
+            "INSERT INTO cooling VALUES ('10.1.0.9', 5.0)"
+        )
+    database.close()
+    state = _read(path)
+    assert state is not None
+    assert state.cooling == ((("", ip_address("10.1.0.9")), 5.0),)
+    again = Journal(path)
+    again.open()
+    cooled = ((BLUE.key, ip_address("10.1.0.9")),)
+    _write(again, JournalChange(block_gone=BLUE_BLOCK, cooled=cooled))
+    again.close()
+    state = _read(path)
+    assert state is not None
+    assert not state.blocks
+    assert not state.cooling

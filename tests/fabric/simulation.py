@@ -16,6 +16,7 @@ from netfabric.fabric.controller_blocks import (
     decide_return,
 )
 from netfabric.fabric.controller_endpoints import decide_endpoints
+from netfabric.fabric.cooling import Where
 from netfabric.fabric.effects import (
     Announce,
     Attach,
@@ -102,7 +103,7 @@ class FakeJournal:
     detaching: set[EndpointKey] = field(default_factory=set)
     blocks: dict[object, None] = field(default_factory=dict)
     loans: dict[str, Any] = field(default_factory=dict)
-    cooling: dict[Address, float] = field(default_factory=dict)
+    cooling: dict[Where, float] = field(default_factory=dict)
     intent: IntentChanged | None = None
 
     def apply(self, change: JournalChange) -> None:

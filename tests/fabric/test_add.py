@@ -144,7 +144,7 @@ def test_an_address_that_cools_down_is_given_to_who_asks_for_it_and_to_nobody_el
     script.gone("a")
     assert str(script.up(request("other")).addresses[0]) == "10.1.0.2"
     begun = script.add(request("a", BLUE, "10.1.0.1"))
-    assert of(begun, Record)[0].change.cooled == (ip_address("10.1.0.1"),)
+    assert of(begun, Record)[0].change.cooled == ((BLUE.key, ip_address("10.1.0.1")),)
     stands = [*script.recorded(begun), *script.attached("a")]
     assert announced(stands) == {"10.1.0.1/32"}
     # its first cooling down ends, and does not free what is in use again
@@ -164,7 +164,7 @@ def test_an_address_given_again_in_vain_cools_for_the_rest_of_its_time(script: S
     script.recorded(begun)
     script.attached("a", BROKEN)
     gone = script.detached("a")
-    assert of(gone, Record)[0].change.cooling == ((ip_address("10.1.0.1"), until),)
+    assert of(gone, Record)[0].change.cooling == (((BLUE.key, ip_address("10.1.0.1")), until),)
     script.recorded(gone)
     assert str(script.up(request("b")).addresses[0]) == "10.1.0.2"
     script.later(SETTINGS.cool_down)

@@ -66,7 +66,9 @@ def test_withdraw_before_break(script: Script, endpoint: Endpoint) -> None:
     assert [change.down for change in told(gone, EndpointsChanged)] == [(key("a"),)]
     (record,) = of(gone, Record)
     assert record.change.gone == key("a")
-    assert record.change.cooling == ((endpoint.addresses[0], script.now + SETTINGS.cool_down),)
+    assert record.change.cooling == (
+        ((BLUE.key, endpoint.addresses[0]), script.now + SETTINGS.cool_down),
+    )
     assert not of(gone, DetachAnswer)
     assert of(script.recorded(gone), DetachAnswer)
 

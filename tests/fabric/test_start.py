@@ -167,7 +167,10 @@ def test_cooling_loans_and_blocks_outlive_a_restart() -> None:
         HeldLoan("mine", BLUE.key, ip_network("10.1.7.0/26"), "h2", "h1", ip_address("10.1.7.7")),
     )
     script = Script()
-    script.start(replace(JOURNAL, cooling=((ip_address("10.1.0.3"), NOW + 5),), loans=loans), BOTH)
+    script.start(
+        replace(JOURNAL, cooling=(((BLUE.key, ip_address("10.1.0.3")), NOW + 5),), loans=loans),
+        BOTH,
+    )
     assert str(script.up(request("x")).addresses[0]) == "10.1.0.5"
     assert str(script.up(request("y", BLUE, "10.1.7.7")).addresses[0]) == "10.1.7.7"
     script.later(5)

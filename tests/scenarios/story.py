@@ -365,8 +365,8 @@ def _change(change: JournalChange) -> str:
         words.append(f"leaving {change.detaching}")
     if change.gone:
         words.append(f"gone {change.gone}")
-    words += [f"{address} cools until {until:g}" for address, until in change.cooling]
-    words += [f"{address} is cool" for address in change.cooled]
+    words += [f"{address} cools until {until:g}" for (_, address), until in change.cooling]
+    words += [f"{address} is cool" for _, address in change.cooled]
     for name, held in (("block", change.block), ("no block", change.block_gone)):
         if held:
             words.append(f"{name} {held.network} {held.prefix}")
