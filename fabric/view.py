@@ -2,13 +2,13 @@
 
 Keys, under `/netfabric/v1/`: `intent/<type>/<key>`, `alloc/block/<network>/<prefix with _ for />`,
 `alloc/loan/<id>`, `alloc/<kind>/<number>`, `endpoint/<host>/<container>/<interface>`, `host/<name>`,
-`learned/<host>`, `guard/holds/<network>`.
+`learned/<host>`, `vtep/<host>`, `guard/holds/<network>`.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
@@ -45,6 +45,8 @@ class HostStatus:
     sessions: tuple[SessionStatus, ...] = ()
     refused: int = 0
     """Endpoints and routes that origin authorisation refused since the agent connected."""
+    vtep: Address | None = None
+    """Where it takes VXLAN packets; None: it carries no overlay."""
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class ViewChange:
     loans: set[str] = field(default_factory=set)
     endpoints: set[tuple[str, EndpointKey]] = field(default_factory=set)
     learned: set[str] = field(default_factory=set)
+    vteps: set[str] = field(default_factory=set)
+    """Hosts whose VTEP changed."""
     objects: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -96,6 +100,11 @@ def learned_key(host: str) -> str:
     return f"{ROOT}learned/{host}"
 
 
+def vtep_key(host: str) -> str:
+    """Return the key of a host's VTEP. It is under no lease: packets go there whether or not the agent is up."""
+    return f"{ROOT}vtep/{host}"
+
+
 class View:
     """The model in memory. `apply` is its only writer; one change costs one change."""
 
@@ -118,6 +127,7 @@ class View:
         self.endpoints_by_address: dict[tuple[str, Address], tuple[str, EndpointKey]] = {}
         self.hosts: dict[str, HostStatus] = {}
         self.learned: dict[str, tuple[LearnedRoute, ...]] = {}
+        self.vteps: dict[str, Address] = {}
         self.tags: dict[str, int] = {}
         """Allocated numbers by `kind/number`, with the revision."""
         self.owners: dict[str, str] = {}
@@ -171,6 +181,11 @@ class View:
                     self.learned.pop(rest, None)
                 else:
                     self.learned[rest] = load_routes(value)
+            case "vtep":
+                change.vteps.add(rest)
+                self.vteps.pop(rest, None)
+                if value is not None:
+                    self.vteps[rest] = ip_address(json.loads(value))
 
     def _intent(
         self, type_: str, key: str, value: bytes | None, revision: int, change: ViewChange

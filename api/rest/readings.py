@@ -101,6 +101,7 @@ def _host(view: View, name: str) -> Item:
         "state": "connected" if status else "away",
         "software": told.software,
         "features": list(told.features),
+        "vtep": str(view.vteps.get(name, "")),
         "endpoints": len(view.endpoints_by_host.get(name, ())),
         "blocks": [
             {"network": network, "prefix": str(prefix)}

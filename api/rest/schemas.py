@@ -153,7 +153,7 @@ READINGS: Mapping[str, tuple[Schema, tuple[str, ...]]] = {
     "sessions": (SESSION, ("host", "state")),
     "hosts": (
         _object(
-            dict.fromkeys(("key", "name", "address", "software"), TEXT)
+            dict.fromkeys(("key", "name", "address", "software", "vtep"), TEXT)
             | {"state": {"enum": ["connected", "away"]}, "features": TEXTS, "endpoints": NUMBER}
             | {"blocks": {"type": "array", "items": _object({"network": TEXT, "prefix": TEXT})}}
             | {"sessions": {"type": "array", "items": SESSION}, "refused": NUMBER},

@@ -1,7 +1,7 @@
 """What the sessions of one netmaster share: the store, the history of intent, the routes, each other."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -10,9 +10,10 @@ from netfabric.api.mirror import Mirror
 from netfabric.api.statuses import SupersededError
 from netfabric.api.store.base import Store
 from netfabric.fabric.controller_intent import Intents
+from netfabric.fabric.controller_remotes import Remotes, Tenants
 from netfabric.fabric.controller_routes import RouteTable, Subnets
 from netfabric.fabric.errors import FabricError, UnavailableError
-from netfabric.fabric.session import HeldLoan, IntentChanged, MembersChanged
+from netfabric.fabric.session import HeldLoan, IntentChanged, MembersChanged, RemotesChanged
 from netfabric.fabric.view import View, ViewChange, host_key
 from netfabric.proto.codec import master_to_wire
 
@@ -20,6 +21,8 @@ GATHER = 0.005
 """Seconds for which changes are gathered before they are told, at least."""
 TOLD = 20_000
 """Messages a second that one process can send: with many sessions changes are gathered longer."""
+BATCH = 5000
+"""Remotes that are added, or removed, in a message at most."""
 LISTING = 5.0
 """Seconds that an agent may wait for a netmaster that has not read the store yet."""
 
@@ -70,6 +73,7 @@ class Hub:
         self.commits = Commits(store, mirror)
         self.intents = Intents(self.view)
         self.table = RouteTable(self.view)
+        self.remotes = Remotes(self.view)
         self.routes_changed = Pulse()
         self.sessions: dict[str, Listener] = {}
         self.closed = asyncio.Event()
@@ -88,6 +92,8 @@ class Hub:
         self._encoded_at = -1
         self._members: dict[int | None, tuple[bytes, bytes]] = {}
         self._members_at = -1
+        self._remotes: dict[tuple[int | None, Tenants, Tenants], list[bytes]] = {}
+        self._remotes_at = -1
         self._subnets: tuple[int, Subnets] = (-1, Subnets(()))
         mirror.follow(self._follow)
 
@@ -103,7 +109,8 @@ class Hub:
             lives = f".{self._replaced}" if self._replaced else ""
             self.intents.begin(self.store.epoch + lives)
         self._routes_moved |= self.table.follow(change)
-        if intent_moved or members_moved or self._routes_moved:
+        remotes_moved = self.remotes.follow(change)
+        if intent_moved or members_moved or remotes_moved or self._routes_moved:
             self._gather()
         for loan in change.loans:
             self._loan(loan)
@@ -220,6 +227,16 @@ class Hub:
             self._members[since] = (_encoded(first), _encoded(then))
         return self._members[since]
 
+    def remotes_told(self, since: int | None, told: Tenants, tenants: Tenants) -> list[bytes]:
+        """Return the messages that bring a host's remotes to now, encoded once for all who need the same."""
+        if self._remotes_at != self.remotes.serial:
+            self._remotes_at = self.remotes.serial
+            self._remotes.clear()
+        key = (since, told, tenants)
+        if key not in self._remotes:
+            self._remotes[key] = [_encoded(part) for part in _parts(self.remotes.since(*key))]
+        return self._remotes[key]
+
     def _networks(self, since: int | None) -> tuple[bytes, bool]:
         """Return the encoded networks and filters of a message, and whether there are any."""
         if self._encoded_at != self.intents.revision:
@@ -239,7 +256,17 @@ _SHARED: Mapping[str, Any] = dict.fromkeys(
 """The parts of intent that all hosts share, left out."""
 
 
-def _encoded(change: MembersChanged) -> bytes:
+def _parts(change: RemotesChanged) -> Iterator[RemotesChanged]:
+    """Yield a delta in pieces of a bounded size; what replaces everything has to be whole."""
+    if change.full:
+        yield change
+        return
+    for at in range(0, max(len(change.added), len(change.removed)), BATCH):
+        piece = slice(at, at + BATCH)
+        yield RemotesChanged(False, change.added[piece], change.removed[piece])
+
+
+def _encoded(change: MembersChanged | RemotesChanged) -> bytes:
     if not (change.full or change.added or change.removed):
         return b""
     return master_to_wire(change).SerializeToString()

@@ -5,13 +5,14 @@ that takes the key over changes its revision, and no write of the one before cou
 """
 
 import asyncio
+import json
 import time
 from dataclasses import replace
 
 import structlog
 
 from netfabric.api.statuses import SupersededError
-from netfabric.api.store.base import Compare, Put, Store
+from netfabric.api.store.base import Compare, Delete, Put, Store
 from netfabric.fabric.errors import (
     ConflictError,
     FabricError,
@@ -24,7 +25,7 @@ from netfabric.fabric.prefix import Prefix
 from netfabric.fabric.route import LearnedRoute
 from netfabric.fabric.session import RoutesLearned
 from netfabric.fabric.stored import dump, load
-from netfabric.fabric.view import HostStatus, host_key, learned_key
+from netfabric.fabric.view import HostStatus, host_key, learned_key, vtep_key
 
 log = structlog.get_logger(__name__)
 
@@ -88,9 +89,11 @@ class Presence:
 
     async def _put(self, compare: Compare) -> None:
         status, learned = self.status, tuple(self.learned.values())
-        operations = [Put(self._key, dump(status).encode(), self._lease)]
+        operations: list[Put | Delete] = [Put(self._key, dump(status).encode(), self._lease)]
         if learned or self._learned_dirty:
             operations.append(Put(learned_key(status.name), dump_routes(learned), self._lease))
+        if self._written is None:
+            operations.append(self._vtep())
         self._learned_dirty = False
         try:
             self.revision = await self._store.txn([compare], operations)
@@ -98,6 +101,11 @@ class Presence:
             self._learned_dirty = True
             raise
         self._written = status
+
+    def _vtep(self) -> Put | Delete:
+        """Its VTEP outlives the lease: while the agent is away, packets go there all the same."""
+        key, vtep = vtep_key(self.status.name), self.status.vtep
+        return Delete(key) if vtep is None else Put(key, json.dumps(str(vtep)).encode())
 
     async def verify(self) -> None:
         """Raise SupersededError where another session has taken over; speak again where only the lease ended."""

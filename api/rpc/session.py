@@ -60,6 +60,9 @@ class Session:
         self._seen: int | None = None
         self._members: int | None = None
         """The serial up to which the agent has been told of members."""
+        self._remotes: int | None = None
+        self._tenants: frozenset[str] = frozenset()
+        """The serial up to which the agent has been told of remotes, and of which tenants'."""
 
     # what the hub says
 
@@ -157,6 +160,7 @@ class Session:
         if not self._welcomed:
             return b""
         self._tell_intent(self._seen)
+        self._tell_remotes()
         return self._outbox.popleft() if self._outbox else b""
 
     def _tell_intent(self, since: int | None, *, always: bool = False) -> None:
@@ -167,6 +171,15 @@ class Session:
         intent = hub.intent(self.host, since, always=always) if always or since != at else b""
         self._seen, self._members = at, serial
         self._outbox.extend(octets for octets in (before, intent, after) if octets)
+
+    def _tell_remotes(self) -> None:
+        """Put in the outbox what changed of the overlays that have an endpoint on the host."""
+        table = self._hub.remotes
+        if self._remotes == table.serial:
+            return
+        tenants = table.tenants_of(self.host)
+        self._outbox.extend(self._hub.remotes_told(self._remotes, self._tenants, tenants))
+        self._remotes, self._tenants = table.serial, tenants
 
     def _tell(self, message: MasterMessage) -> None:
         self._send(master_to_wire(message).SerializeToString())
@@ -251,7 +264,9 @@ async def serve(hub: Hub, context: Context, pace: Pace) -> None:
 
 
 def _status(hello: Hello, peer: str) -> HostStatus:
-    return HostStatus(hello.host, hello.address or peer, hello.software, hello.features)
+    return HostStatus(
+        hello.host, hello.address or peer, hello.software, hello.features, vtep=hello.vtep
+    )
 
 
 def _address(peer: str) -> str:
