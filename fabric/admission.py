@@ -16,17 +16,27 @@ from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import Address, family_of
 
 
-def admit(request: AttachRequest, network: Network | None, host: str) -> Network:
-    """Return the network that a request names; raise what is wrong with the request."""
+def admit(
+    request: AttachRequest, network: Network | None, host: str, no_overlay: str = ""
+) -> Network:
+    """Return the network that a request names; raise what is wrong with the request.
+
+    `no_overlay` says why this host cannot carry encap vxlan.
+    """
     if network is None:
         raise NotFoundError(
             f"network {request.tenant}:{request.network}: not known on host {host}",
             "netctl net ls -a lists the networks; netctl net create makes one",
         )
-    if network.encap != "routed":
+    if network.encap == "vlan":
         raise InvalidError(
-            f"network {network.key}: this host cannot carry encap {network.encap}",
-            "use a network with encap routed",
+            f"network {network.key}: this host cannot carry encap vlan",
+            "use a network with encap routed or vxlan",
+        )
+    if network.encap == "vxlan" and no_overlay:
+        raise InvalidError(
+            f"network {network.key}: host {host} cannot carry encap vxlan: {no_overlay}",
+            "netctl host inspect lists what each host can do; use another one, or encap routed",
         )
     for address in request.addresses:
         _admit_address(address, network)

@@ -1,7 +1,7 @@
 """Every attachment of a host: what each ADD and DEL does next, whatever happens in between."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import heappop, heappush
 
@@ -32,6 +32,7 @@ from netfabric.fabric.events import Advertised, HostSettings
 from netfabric.fabric.guard import Guard
 from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.network import Network
+from netfabric.fabric.overlay import Overlay
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of
 from netfabric.fabric.route import Announcement
 from netfabric.fabric.session import BlockAnswered, EndpointsChanged
@@ -48,6 +49,7 @@ class Attachments:
     addresses: Addresses
     speaking: Speaking
     guard: Guard
+    overlay: Overlay
     networks: Mapping[str, Network] = field(default_factory=dict)
     known: dict[EndpointKey, Attachment] = field(default_factory=dict)
     ready: bool = False
@@ -98,7 +100,9 @@ class Attachments:
         key = f"{waiter.request.tenant}:{waiter.request.network}"
         try:
             found = self.networks.get(key)
-            network = admission.admit(waiter.request, found, self.settings.host)
+            network = admission.admit(
+                waiter.request, found, self.settings.host, self.overlay.missing
+            )
             admission.admit_group(waiter.request, self.guard.desired.filters, self.settings.host)
             self.guard.require(waiter.request)
             missing = [r.family for r in network.ranges if not self._take(waiter, key, r.family)]
@@ -110,7 +114,7 @@ class Attachments:
         if missing:
             self.waiting[waiter.key] = None
             return
-        self._build(waiter)
+        self._build(waiter, network)
         self.addresses.want_ahead(key, now)
 
     def _take(self, waiter: Attachment, network: str, family: Family) -> bool:
@@ -126,17 +130,23 @@ class Attachments:
             raise admission.in_use(wanted, network)
         return address is not None
 
-    def _build(self, waiter: Attachment) -> None:
+    def _build(self, waiter: Attachment, network: Network) -> None:
         assert waiter.request is not None
         self.waiting.pop(waiter.key, None)
         addresses = tuple(sorted(waiter.taken, key=family_of))
-        waiter.endpoint = endpoint_of(waiter.request, self.settings.host, addresses)
+        waiter.endpoint = replace(
+            endpoint_of(waiter.request, self.settings.host, addresses),
+            mtu=self.overlay.mtu_of(network, waiter.request.mtu),
+            table=self.overlay.table_of(network),
+        )
         waiter.taken = []
         waiter.phase = Phase.BUILDING
         lifted = self.addresses.cooling.lifted(waiter.network, addresses)
         change = JournalChange(endpoint=waiter.endpoint, cooled=lifted)
         self.ledger.write(change, partial(self._recorded, waiter))
-        self.out.append(Attach(waiter.endpoint, self.guard.admit(waiter.endpoint)))
+        self.overlay.enter(waiter.endpoint)
+        rules = self.guard.admit(waiter.endpoint, self.overlay.mark_of(waiter.endpoint))
+        self.out.append(Attach(waiter.endpoint, rules))
 
     def _recorded(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
         attachment.recorded = True
@@ -168,6 +178,7 @@ class Attachments:
         assert attachment.endpoint is not None
         attachment.phase = Phase.UP
         self.addresses.cooling.settle(attachment.network, attachment.endpoint.addresses)
+        self.overlay.stand(attachment.endpoint)
         offered = self.announce([attachment])
         self.out.append(Tell(EndpointsChanged(up=(attachment.endpoint,))))
         network = self.networks.get(attachment.network)
@@ -188,7 +199,7 @@ class Attachments:
     def _own_routes(self, attachment: Attachment) -> list[Prefix]:
         if attachment.refused or attachment.endpoint is None:
             return []
-        return [p for p in attachment.endpoint.prefixes if not self._covered(attachment, p)]
+        return [p for p in attachment.endpoint.announced if not self._covered(attachment, p)]
 
     def _covered(self, attachment: Attachment, prefix: Prefix) -> bool:
         if not self.aggregates:
@@ -201,7 +212,7 @@ class Attachments:
         standing = self.standing()
         offered = set(self.announce(standing))
         endpoints = [a.endpoint for a in standing if a.endpoint]
-        self.speaking.retract(p for e in endpoints for p in e.prefixes if p not in offered)
+        self.speaking.retract(p for e in endpoints for p in e.announced if p not in offered)
 
     def _answer(self, attachment: Attachment) -> None:
         assert attachment.endpoint is not None
@@ -225,6 +236,7 @@ class Attachments:
         self.known.pop(attachment.key, None)
         if attachment.endpoint is not None:
             self.guard.release(attachment.endpoint.link)
+            self.overlay.leave(attachment.endpoint)
         self.waiting.pop(attachment.key, None)
         for token in sorted(attachment.detaching):
             self._settle(token)
@@ -241,7 +253,7 @@ class Attachments:
         if error is not None:
             assert attachment.endpoint is not None
             self.departures.forget(attachment.key)
-            self.speaking.retract(attachment.endpoint.prefixes)
+            self.speaking.retract(attachment.endpoint.announced)
             attachment.phase = Phase.MENDING
             self._refuse(attachment, error)
         elif attachment.phase is Phase.MENDING:
@@ -254,6 +266,7 @@ class Attachments:
             return
         if attachment.endpoint.sequence != sequence:
             attachment.endpoint = attachment.endpoint.moved(sequence)
+            self.overlay.renumbered(attachment.endpoint)
             self.ledger.write(JournalChange(endpoint=attachment.endpoint))
         if attachment.refused:
             attachment.refused = False
@@ -272,7 +285,15 @@ class Attachments:
             self._refuse(attachment, UnauthorizedError(f"endpoint {key}: {reason}"))
             self.leave(attachment, now)
         elif attachment.phase is Phase.UP:
-            self.speaking.retract(attachment.endpoint.prefixes)
+            self.speaking.retract(attachment.endpoint.announced)
+
+    def moved_away(self, key: EndpointKey, now: float) -> None:
+        """Another host has the endpoint's address since: end it here, so that it is in one place."""
+        attachment = self.known.get(key)
+        if attachment is not None and attachment.phase not in LEAVING:
+            text = "its address is another host's now; its interface here is removed"
+            self.out.append(Warn(f"endpoint {key}", text))
+            self.leave(attachment, now)
 
     # DEL
 
@@ -313,10 +334,10 @@ class Attachments:
         assert attachment.endpoint is not None
         self.unverified.discard(attachment.key)
         self.ledger.write(JournalChange(detaching=attachment.key))
-        offered = [p for p in attachment.endpoint.prefixes if p in self.speaking.offered]
+        offered = [p for p in attachment.endpoint.announced if p in self.speaking.offered]
         self.speaking.retract(offered)
         # Until the replay has ended, peers may have what an agent before us announced.
-        awaited = offered if self.speaking.replayed else attachment.endpoint.prefixes
+        awaited = offered if self.speaking.replayed else attachment.endpoint.announced
         self._withdraw(attachment, awaited, now)
 
     def _withdraw(self, attachment: Attachment, prefixes: Iterable[Prefix], now: float) -> None:
@@ -477,7 +498,8 @@ class Attachments:
         """Take an endpoint of the journal as one that is there; announced only once its datapath stands."""
         attachment = Attachment(endpoint.key, phase, endpoint=endpoint, recorded=True)
         self.known[endpoint.key] = attachment
-        self.guard.adopt(endpoint)
+        self.overlay.adopt(endpoint)
+        self.guard.adopt(endpoint, self.overlay.mark_of(endpoint))
         if phase is Phase.MENDING:
             self.unverified.add(endpoint.key)
         return attachment
@@ -508,7 +530,7 @@ class Attachments:
         """
         for attachment in self.known.values():
             if attachment.phase is Phase.WITHDRAWING and attachment.endpoint is not None:
-                self._withdraw(attachment, attachment.endpoint.prefixes, now)
+                self._withdraw(attachment, attachment.endpoint.announced, now)
 
     def endpoints(self) -> list[Endpoint]:
         """Return every endpoint that is up, or should be."""

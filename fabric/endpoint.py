@@ -69,6 +69,11 @@ class Endpoint:
         """Return the /32 and /128."""
         return tuple(host_prefix(a) for a in self.addresses)
 
+    @property
+    def announced(self) -> tuple[Prefix, ...]:
+        """Return what peers are told over BGP: of an overlay's endpoint nothing."""
+        return self.prefixes if self.table == 254 else ()
+
     def moved(self, sequence: int) -> Self:
         """Return the same endpoint with another sequence number."""
         return replace(self, sequence=sequence)

@@ -8,7 +8,7 @@ from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
 from netfabric.fabric.filter import Members
 from netfabric.fabric.kernel import KernelKey, KernelState, Uplink
-from netfabric.fabric.prefix import Family, Prefix
+from netfabric.fabric.prefix import Address, Family, Prefix
 from netfabric.fabric.route import PathAttributes
 from netfabric.fabric.session import HeldBlock, HeldLoan, IntentChanged, MasterMessage, Remote
 
@@ -228,4 +228,6 @@ class HostSettings:
     """Seconds between full readings of the kernel."""
     low_water: int = 8
     """Free addresses of a network and family under which another block is asked for ahead of need."""
+    vtep: Address | None = None
+    """Where this host takes VXLAN packets; None: it carries no overlay."""
     features: tuple[str, ...] = field(default=())

@@ -1,6 +1,6 @@
 """A host's packet filter kept as it should be: each change by itself, and what others did to it repaired."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netfabric.fabric.effects import Audit, Effect, Filter, Warn
@@ -8,10 +8,12 @@ from netfabric.fabric.endpoint import AttachRequest, Endpoint
 from netfabric.fabric.errors import FabricError, KernelError
 from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.network import Network
+from netfabric.fabric.prefix import Prefix
 from netfabric.fabric.ruleset import RulesetKey, RulesetObject, RulesetReading
 from netfabric.fabric.ruleset_desired import DesiredRuleset
 from netfabric.fabric.ruleset_plan import Transaction, transaction
 from netfabric.fabric.session import MembersChanged
+from netfabric.fabric.vrf import Mark, Vrf
 
 FEATURE = "nftables"
 _SUBJECT = "packet filter"
@@ -61,19 +63,31 @@ class Guard:
             "load the module nf_tables with its families, or run it on another host",
         )
 
-    def adopt(self, endpoint: Endpoint) -> None:
+    def adopt(self, endpoint: Endpoint, mark: Mark | None = None) -> None:
         """Guard an endpoint that was there before; in force with what comes next."""
-        keys = self.desired.put_endpoint(endpoint)
+        keys = self.desired.put_endpoint(endpoint) | self.desired.set_mark(endpoint.link, mark)
         if self.active:
             self._change(keys)
 
-    def admit(self, endpoint: Endpoint) -> Transaction | None:
+    def admit(self, endpoint: Endpoint, mark: Mark | None = None) -> Transaction | None:
         """Return what has to be in force before a new endpoint stands."""
-        return self._transaction(self.desired.put_endpoint(endpoint))
+        marked = self.desired.set_mark(endpoint.link, mark)
+        return self._transaction(self.desired.put_endpoint(endpoint) | marked)
+
+    def mark(self, link: str, mark: Mark | None) -> None:
+        """Mark what comes in by a link, so that its tenant's table routes it; None: no more."""
+        self._change(self.desired.set_mark(link, mark))
+
+    def overlay(self, vrf: Vrf, subnets: Sequence[Prefix], devices: Iterable[Mark]) -> None:
+        """Follow the subnets of a tenant's overlay, and the devices by which it comes in."""
+        changed = self.desired.set_overlay(vrf, subnets)
+        for mark in devices:
+            changed |= self.desired.set_mark(mark.link, mark)
+        self._change(changed)
 
     def release(self, link: str) -> None:
         """An endpoint's link is gone."""
-        self._change(self.desired.remove_endpoint(link))
+        self._change(self.desired.remove_endpoint(link) | self.desired.set_mark(link, None))
 
     def intent(self, networks: Iterable[Network], filters: Mapping[str, GroupFilter]) -> None:
         """Follow networks and policies."""

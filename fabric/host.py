@@ -37,6 +37,7 @@ from netfabric.fabric.kernel import EndpointLink, KernelState
 from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.membership import Membership
 from netfabric.fabric.network import Network
+from netfabric.fabric.overlay import Overlay, Shares
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.prefix import Prefix
 from netfabric.fabric.route import Announcement
@@ -51,6 +52,7 @@ from netfabric.fabric.session import (
     LoanEnded,
     MasterMessage,
     MembersChanged,
+    RemotesChanged,
     Version,
     Welcome,
 )
@@ -75,8 +77,20 @@ class Host:
         self.speaking = Speaking(settings, self.out)
         self.upkeep = Upkeep(self.out)
         self.guard = Guard(self.out, FEATURE in settings.features)
+        self.overlay = Overlay(
+            settings,
+            self.upkeep.follow,
+            self.guard,
+            Shares(self.upkeep.resolver.objects),
+        )
         self.attachments = Attachments(
-            settings, self.out, self.ledger, self.addresses, self.speaking, self.guard
+            settings,
+            self.out,
+            self.ledger,
+            self.addresses,
+            self.speaking,
+            self.guard,
+            self.overlay,
         )
         self.networks: dict[str, Network] = {}
         self.attachments.networks = self.networks
@@ -134,6 +148,7 @@ class Host:
                 self.speaking.ended.add((peer, family))
             case UplinksChanged(uplinks):
                 self.upkeep.uplinks_changed(uplinks, self.speaking.rib.local)
+                self.overlay.uplinks_changed(uplinks)
             case Programmed(failures):
                 self.upkeep.failed(failures)
             case Filtered(error):
@@ -163,6 +178,7 @@ class Host:
     def _start(self, event: Started, now: float) -> None:
         self.started_at, self.audit_at = now, now + self.settings.audit_interval
         self.upkeep.start(event.observed, event.uplinks)
+        self.overlay.start(event.observed.objects.values(), event.uplinks)
         self.guard.start(event.observed.ruleset)
         self.kernel_links = {
             thing.name: thing
@@ -186,6 +202,8 @@ class Host:
 
     def _recover(self, journal: JournalState) -> None:
         self.addresses.recover(journal)
+        whole = journal.intent is not None
+        self.overlay.take(RemotesChanged(whole, journal.remotes))
         for endpoint in journal.endpoints:
             leaving = endpoint.key in journal.detaching
             self.attachments.adopt(
@@ -218,6 +236,7 @@ class Host:
                     endpoints=tuple(self.attachments.endpoints()),
                     features=self.settings.features,
                     fresh=self.fresh,
+                    vtep=self.settings.vtep,
                 )
             )
         )
@@ -231,6 +250,8 @@ class Host:
                 self._intent(message, now)
             case MembersChanged():
                 self._members(message)
+            case RemotesChanged():
+                self._remotes(message, now)
             case BlockAnswered():
                 self._block(message, now)
             case LendAsked():
@@ -293,7 +314,8 @@ class Host:
         self.attachments.ready = True
         if self.intent is not None:
             everyone = MembersChanged(full=True, added=self.membership.all())
-            self.ledger.write(JournalChange(intent=self.intent, members=everyone))
+            remotes = RemotesChanged(True, tuple(self.overlay.remotes.values()))
+            self.ledger.write(JournalChange(intent=self.intent, members=everyone, remotes=remotes))
             self.guard.activate()
             self._announce_all()
         self.attachments.resume_leaving(now)
@@ -338,12 +360,21 @@ class Host:
         if not self.fresh and (change.added or change.removed):
             self.ledger.write(JournalChange(members=change))
 
+    def _remotes(self, said: RemotesChanged, now: float) -> None:
+        """Take where overlay endpoints are; one of ours that is elsewhere since is ended here."""
+        change = self.overlay.take(said)
+        if not self.fresh and (change.added or change.removed):
+            self.ledger.write(JournalChange(remotes=change))
+        for endpoint in self.overlay.moved_away(said):
+            self.attachments.moved_away(endpoint.key, now)
+
     def _networks(
         self, intent: IntentChanged, endpoints: list[Endpoint], without: tuple[str, ...] = ()
     ) -> None:
         self.networks.clear()
         self.networks.update((n.key, n) for n in intent.networks if n.key not in without)
         self.addresses.set_networks(self.networks, endpoints)
+        self.overlay.intent(self.networks)
 
     def _speaker(self, speaker: Speaker | None, peers: dict[str, Peer], now: float) -> None:
         for gone in self.speaking.peers.keys() - peers.keys():
@@ -375,6 +406,7 @@ class Host:
             for block in self.addresses.blocks
             if (network := self.networks.get(block.network))
             and network.announce == "blocks"
+            and network.encap == "routed"
             and self.addresses.is_open(block)
         }
         before = self.attachments.aggregates
@@ -426,7 +458,8 @@ class Host:
     def _settled(self, now: float) -> bool:
         if now - self.started_at >= SETTLE_TIMEOUT:
             return True
-        return self.intent is not None and self.speaking.settled()
+        known = self.intent is not None and self.overlay.informed
+        return known and self.speaking.settled()
 
     def endpoint(self, key: EndpointKey) -> Endpoint | None:
         """Return an endpoint that is up, or should be, for CHECK."""

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from netfabric.fabric.prefix import Address, Prefix
+from netfabric.fabric.prefix import Address, Family, Prefix
 from netfabric.fabric.ruleset import RulesetReading
 
 PROTOCOL = 200
 LINK_PREFIX = "nf"
 LINK_GROUP = 0x4E46
-"""IFLA_GROUP of every link of ours: with the name's prefix, our mark."""
+"""IFLA_GROUP of every endpoint's link: with the name's prefix, our mark."""
+OVERLAY_GROUP = 0x4E47
+"""The same of VXLAN devices."""
 MAIN_TABLE = 254
 NEXTHOP_BASE = 0x4E460000
 """Our nexthop ids lie in [NEXTHOP_BASE, NEXTHOP_BASE + 0xFFFF]."""
@@ -32,6 +34,50 @@ class EndpointLink:
     mac: str
     addresses: tuple[Address, ...]
     mtu: int
+    table: int = MAIN_TABLE
+    """Of the host routes."""
+
+
+@dataclass(frozen=True, slots=True)
+class VxlanLink:
+    """A VXLAN device (RFC 7348) that learns nothing and floods nothing; up."""
+
+    name: str
+    vni: int
+    local: Address
+    """The VTEP's address here."""
+    mac: str
+    mtu: int
+    port: int = 4789
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingEntry:
+    """A permanent entry of a VXLAN device's FDB: behind which VTEP a MAC address is."""
+
+    link: str
+    mac: str
+    vtep: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent neighbour on a link of ours: nobody is asked by ARP or ND."""
+
+    link: str
+    address: Address
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableRule:
+    """Packets with this mark are routed by a table."""
+
+    family: Family
+    priority: int
+    mark: int
+    mask: int
+    table: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +105,27 @@ class KernelRoute:
     prefix: Prefix
     kind: Literal["unicast", "unreachable"] = "unicast"
     nexthop: int = 0
-    """Id of a Nexthop or NexthopGroup; 0 with `unreachable`."""
+    """Id of a Nexthop or NexthopGroup; 0 with `unreachable` and where `link` is given."""
     table: int = MAIN_TABLE
+    link: str = ""
+    """The link over which it goes, if there is no nexthop object."""
+    gateway: Address | None = None
+    """On that link, whatever its subnets (onlink); may be IPv6 for an IPv4 prefix (RFC 5549). None: on the link itself."""
 
 
-KernelObject: TypeAlias = EndpointLink | Nexthop | NexthopGroup | KernelRoute
+KernelObject: TypeAlias = (
+    EndpointLink
+    | VxlanLink
+    | ForwardingEntry
+    | Neighbour
+    | TableRule
+    | Nexthop
+    | NexthopGroup
+    | KernelRoute
+)
 KernelKey: TypeAlias = tuple[str, str]
-"""(kind, identity): ("link", "nf0123456789ab"), ("nexthop", "7"), ("group", "9"), ("route", "254 10.0.0.0/8")."""
+"""(kind, identity): ("link", "nf0123456789ab"), ("nexthop", "7"), ("group", "9"), ("route", "254 10.0.0.0/8"),
+("vxlan", "nfx64"), ("fdb", "nfx64 02:…"), ("neighbour", "nfx64 192.0.2.1"), ("rule", "4 20001")."""
 
 
 def key_of(thing: KernelObject) -> KernelKey:
@@ -79,6 +139,14 @@ def key_of(thing: KernelObject) -> KernelKey:
             return ("group", str(number))
         case KernelRoute(prefix=prefix, table=table):
             return _route_key(prefix, table)
+        case VxlanLink(name=name):
+            return ("vxlan", name)
+        case ForwardingEntry(link=link, mac=mac):
+            return ("fdb", f"{link} {mac}")
+        case Neighbour(link=link, address=address):
+            return ("neighbour", f"{link} {address}")
+        case TableRule(family=family, priority=priority):
+            return ("rule", f"{family} {priority}")
 
 
 @lru_cache(maxsize=1 << 15)

@@ -2,19 +2,27 @@
 
 from netfabric.fabric.kernel import (
     EndpointLink,
+    ForwardingEntry,
     KernelObject,
     KernelRoute,
+    Neighbour,
     Nexthop,
     NexthopGroup,
     Operation,
+    TableRule,
+    VxlanLink,
 )
 from netfabric.fabric.reconcile import Difference
 
 _RANK: dict[type[KernelObject], int] = {
-    Nexthop: 0,
-    NexthopGroup: 1,
-    KernelRoute: 2,
-    EndpointLink: 3,
+    VxlanLink: 0,
+    ForwardingEntry: 1,
+    Neighbour: 2,
+    Nexthop: 3,
+    NexthopGroup: 4,
+    KernelRoute: 5,
+    TableRule: 6,
+    EndpointLink: 7,
 }
 
 
@@ -25,7 +33,7 @@ def _rank(thing: KernelObject) -> int:
 def plan(difference: Difference[KernelObject]) -> tuple[Operation, ...]:
     """Return the operations that carry out a difference, in a safe order.
 
-    Puts go upwards (nexthops, groups, routes), each in place; removals come after all of them, downwards.
+    Puts go upwards (links, what is behind them, nexthops, groups, routes, rules that lead to these), each in place; removals come after all of them, downwards.
     Endpoint links are never put: they are attached, which needs more than the kernel's state.
     """
     puts = [thing for thing in difference.put if not isinstance(thing, EndpointLink)]

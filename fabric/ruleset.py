@@ -93,7 +93,16 @@ class Goto:
     chain: str
 
 
-Verdict: TypeAlias = Literal["accept", "drop", "return"] | Jump | Goto
+@dataclass(frozen=True, slots=True)
+class SetMark:
+    """Mark the packet, in the bits of `mask`, have its connection tracked in a zone, and return."""
+
+    mark: int
+    mask: int
+    zone: int
+
+
+Verdict: TypeAlias = Literal["accept", "drop", "return"] | Jump | Goto | SetMark
 
 
 @dataclass(frozen=True, slots=True)

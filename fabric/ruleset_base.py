@@ -3,7 +3,7 @@
 A packet that has nothing to do with a link of ours is let through by one comparison a hook.
 """
 
-from netfabric.fabric.kernel import LINK_GROUP
+from netfabric.fabric.kernel import LINK_GROUP, OVERLAY_GROUP
 from netfabric.fabric.ruleset import (
     Between,
     Chain,
@@ -22,6 +22,7 @@ from netfabric.fabric.ruleset import (
 
 SOURCES, SOURCES6 = "sources", "sources6"
 LEAVING, ARRIVING = "leaving", "arriving"
+MARKING = "marking"
 FABRIC, FABRIC6 = "fabric", "fabric6"
 """Every subnet of every tenant."""
 
@@ -50,7 +51,11 @@ def _antispoofing() -> tuple[Chain, ...]:
     return (
         Chain(
             "prerouting",
-            (rule("endpoints", (_is_ours("iif group"),), Jump("antispoofing")),),
+            (
+                rule("endpoints", (_is_ours("iif group"),), Jump("antispoofing")),
+                rule("endpoints' vrf", (_is_ours("iif group"),), Jump(MARKING)),
+                rule("overlays' vrf", (Is("iif group", OVERLAY_GROUP),), Jump(MARKING)),
+            ),
             "prerouting",
             _RAW,
         ),
@@ -100,6 +105,7 @@ def _host_protection() -> tuple[Chain, ...]:
             (
                 rule("known", (_KNOWN,), "accept"),
                 rule("from endpoints", (_is_ours("iif group"),), Goto("to_host")),
+                rule("from overlays", (Is("iif group", OVERLAY_GROUP),), Goto("to_host")),
             ),
             "input",
         ),

@@ -1,7 +1,7 @@
 """The ruleset that a host should have, kept in step change by change: one change touches only what it is about."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -31,6 +31,7 @@ from netfabric.fabric.ruleset_group import (
     members_set,
     tenant_set,
 )
+from netfabric.fabric.ruleset_vrf import links_of, marking, sets_of
 from netfabric.fabric.ruleset_ways import (
     bucket_of,
     bucket_set,
@@ -38,6 +39,7 @@ from netfabric.fabric.ruleset_ways import (
     ways_into,
     ways_into_buckets,
 )
+from netfabric.fabric.vrf import Mark, Vrf
 
 _Part: TypeAlias = tuple[str, str, Item]
 
@@ -89,9 +91,17 @@ class DesiredRuleset:
     _buckets: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Groups that are here, by what `bucket_of` says."""
 
+    _marks: dict[str, Mark] = field(default_factory=dict)
+    """By link."""
+    _marked: Counter[Vrf] = field(default_factory=Counter)
+    _overlays: dict[Vrf, tuple[Prefix, ...]] = field(default_factory=dict)
+    """The subnets of tenants' overlays."""
+    _vrfs: frozenset[Vrf] = frozenset()
+
     def __post_init__(self) -> None:
         self.parts.put(("base", "", ""), base())
         self.parts.put(("ways", "", ""), ways_into_buckets(()))
+        self.parts.put(("vrfs", "", ""), [marking(())])
 
     @property
     def objects(self) -> Ruleset:
@@ -136,6 +146,43 @@ class DesiredRuleset:
         if not self._tenants[endpoint.tenant]:
             changed |= self._tenant(endpoint.tenant)
         return changed | self._follow(group, endpoint.addresses)
+
+    # overlays
+
+    def set_mark(self, link: str, mark: Mark | None) -> set[RulesetKey]:
+        """Mark what comes in by a link; None: no more. Return the keys of what may have changed."""
+        before = self._marks.pop(link, None)
+        things: list[RulesetObject] = []
+        if mark is not None:
+            self._marks[link] = mark
+            named = links_of(mark.vrf, whole=mark.whole)
+            things = [named, Element(named.name, link)]
+        changed = self.parts.put(("mark", link, ""), things)
+        for vrf in {one.vrf for one in (before, mark) if one is not None}:
+            self._marked[vrf] += (mark is not None and mark.vrf == vrf) - (
+                before is not None and before.vrf == vrf
+            )
+            changed |= self._vrf(vrf)
+        return changed
+
+    def set_overlay(self, vrf: Vrf, subnets: Sequence[Prefix]) -> set[RulesetKey]:
+        """Follow the subnets of a tenant's overlay."""
+        self._overlays[vrf] = disjoint(tuple(subnets))
+        return self._vrf(vrf)
+
+    def _vrf(self, vrf: Vrf) -> set[RulesetKey]:
+        """Keep a tenant's marks as long as a link has them, whatever becomes of its networks."""
+        if not self._marked[vrf]:
+            self._marked.pop(vrf, None)
+        if not (self._marked[vrf] or self._overlays.get(vrf)):
+            self._overlays.pop(vrf, None)
+        known = self._marked.keys() | self._overlays.keys()
+        sets = sets_of(vrf, self._overlays.get(vrf, ())) if vrf in known else []
+        changed = self.parts.put(("vrf", str(vrf.table), ""), sets)
+        if known != self._vrfs:
+            self._vrfs = frozenset(known)
+            changed |= self.parts.put(("vrfs", "", ""), [marking(self._vrfs)])
+        return changed
 
     # intent
 

@@ -26,7 +26,9 @@ from netfabric.fabric.route import Path
 
 def link_of(endpoint: Endpoint) -> EndpointLink:
     """Return what the kernel should hold for an endpoint."""
-    return EndpointLink(endpoint.link, endpoint.mac, endpoint.addresses, endpoint.mtu)
+    return EndpointLink(
+        endpoint.link, endpoint.mac, endpoint.addresses, endpoint.mtu, endpoint.table
+    )
 
 
 @dataclass(slots=True)
@@ -74,6 +76,13 @@ class Upkeep:
     def aggregate(self, prefix: Prefix, wanted: bool) -> None:
         """Put or take the unreachable route below an announced block."""
         self.program(self.resolver.set_unreachable(prefix, wanted))
+
+    def follow(self, keys: Iterable[KernelKey]) -> None:
+        """Make these keys as desired, whatever was found at start."""
+        keys = list(keys)
+        self.inherited.difference_update(keys)
+        if keys:
+            self.program(keys)
 
     def program(self, keys: Iterable[KernelKey] | None) -> None:
         """Emit what makes these keys (or all) as desired."""

@@ -19,6 +19,7 @@ from netfabric.fabric.ruleset import (
     Jump,
     Match,
     Rule,
+    SetMark,
     Verdict,
     Within,
 )
@@ -55,7 +56,8 @@ _PAYLOAD: dict[Field, tuple[int, int, int]] = {
     "icmp type": (_TRANSPORT_HEADER, 0, 1),
 }
 """Base, offset and length."""
-_CT_STATE = 0
+_CT_STATE, _CT_ZONE = 0, 17
+_META_MARK = 3
 _HOST_ORDER = {"iif group", "oif group", "ct state"}
 
 
@@ -169,6 +171,8 @@ def _look_up(fields: tuple[Field, ...], name: str, inside: bool) -> Iterator[byt
 
 def _verdict(verdict: Verdict) -> bytes:
     match verdict:
+        case SetMark():
+            return _set_mark(verdict) + _verdict("return")
         case Jump(chain):
             inner = u32(_CODE, _JUMP) + string(_CHAIN, chain)
         case Goto(chain):
@@ -177,6 +181,30 @@ def _verdict(verdict: Verdict) -> bytes:
             inner = u32(_CODE, _CODES[verdict])
     data = nested(_DATA, nested(_VERDICT, inner))
     return _expression("immediate", u32(1, _VERDICT_REGISTER), data)
+
+
+def _set_mark(wanted: SetMark) -> bytes:
+    """Change our bits of the mark alone; the zone counts for packets that connection tracking has not seen."""
+    mask, mark = pack("=I", ~wanted.mask & 0xFFFFFFFF), pack("=I", wanted.mark)
+    register = u32(1, _REGISTER)
+    return b"".join(
+        (
+            _expression("meta", u32(2, _META_MARK), register),
+            _expression(
+                "bitwise",
+                register,
+                u32(2, _REGISTER),
+                u32(3, 4),
+                nested(4, attribute(_VALUE, mask)),
+                nested(5, attribute(_VALUE, mark)),
+            ),
+            _expression("meta", u32(2, _META_MARK), u32(3, _REGISTER)),
+            _expression(
+                "immediate", register, nested(_DATA, attribute(_VALUE, pack("=H", wanted.zone)))
+            ),
+            _expression("ct", u32(2, _CT_ZONE), u32(4, _REGISTER)),
+        )
+    )
 
 
 def expressions(rule: Rule) -> bytes:

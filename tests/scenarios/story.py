@@ -389,6 +389,8 @@ def _thing(thing: KernelObject) -> str:
             return f"route {prefix} " + (f"by {nexthop & 0xFFFF}" if nexthop else kind)
         case EndpointLink(name):
             return f"link {name}"
+        case _:
+            return " ".join(key_of(thing))
 
 
 def _message(message: object) -> str:

@@ -1,0 +1,67 @@
+"""A tenant's routing table on a host (VRF): its number, and the mark by which packets find it."""
+
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from netfabric.fabric.endpoint import Endpoint
+from netfabric.fabric.kernel import MAIN_TABLE, TableRule
+from netfabric.fabric.prefix import FAMILIES
+
+TABLES = range(20_001, 28_192)
+"""Our routing tables, and the priorities of the rules that lead to them: behind the local table, before main."""
+MARK_MASK = 0x1FFF_0000
+"""The bits of a packet's mark that are ours: kube-proxy's and portmap's lie below."""
+_FIRST_BIT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Vrf:
+    """One tenant's place among the tables."""
+
+    tenant: str
+    table: int
+
+    @property
+    def slot(self) -> int:
+        """Return a number from 1 to 8191; also the conntrack zone, since addresses of tenants may overlap."""
+        return self.table - TABLES.start + 1
+
+    @property
+    def mark(self) -> int:
+        """Return the mark of packets that its table alone routes."""
+        return self.slot << _FIRST_BIT
+
+    def rules(self) -> list[TableRule]:
+        """Return what leads marked packets to the table."""
+        return [TableRule(f, self.table, self.mark, MARK_MASK, self.table) for f in FAMILIES]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What comes in by a link belongs to a VRF; or, if not `whole`, what goes to the subnets of its overlay."""
+
+    link: str
+    vrf: Vrf
+    whole: bool = True
+
+
+@dataclass(slots=True)
+class Vrfs:
+    """Which tenant has which table: found by the tenant's name, and kept as long as an endpoint stands in it."""
+
+    known: dict[str, Vrf] = field(default_factory=dict)
+
+    def of(self, tenant: str) -> Vrf:
+        """Return a tenant's place; the same on every start, unless two names fall on one."""
+        if tenant not in self.known:
+            taken = {vrf.table for vrf in self.known.values()}
+            at = crc32(tenant.encode()) % len(TABLES)
+            while TABLES[at] in taken:
+                at = (at + 1) % len(TABLES)
+            self.known[tenant] = Vrf(tenant, TABLES[at])
+        return self.known[tenant]
+
+    def adopt(self, endpoint: Endpoint) -> None:
+        """Go on with the table in which an endpoint stands already."""
+        if endpoint.table != MAIN_TABLE:
+            self.known.setdefault(endpoint.tenant, Vrf(endpoint.tenant, endpoint.table))
