@@ -133,6 +133,11 @@ def netplugin() -> None:
     help="Where others reach this host, as it is shown.  [default: its first address]",
 )
 @_setting(
+    "--vtep",
+    metavar="IP",
+    help="Where this host takes VXLAN packets.  [default: --address, or its first address]",
+)
+@_setting(
     "--bgp-user", default="nobody", metavar="USER", help="Unprivileged user that ExaBGP runs as."
 )
 @_setting(

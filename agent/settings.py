@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from netfabric.fabric.errors import InvalidError
 from netfabric.fabric.events import HostSettings
+from netfabric.fabric.prefix import Address
 
 LogFormat: TypeAlias = Literal["text", "json"]
 
@@ -51,6 +52,8 @@ class Settings:
     """Path of the network namespace that is the host's; empty: the one we are started in."""
     address: str = ""
     """Where others reach this host, as it is shown; empty: its first address."""
+    vtep: str = ""
+    """Where this host takes VXLAN packets; empty: `address`, or where that is empty its first address."""
     tls: Tls = Tls()
     log_level: str = "info"
     log_format: LogFormat = "text"
@@ -88,7 +91,12 @@ class Settings:
             drain=self.drain,
             audit_interval=self.audit_interval,
             features=features,
+            vtep=self._vtep(address),
         )
+
+    def _vtep(self, first: str) -> Address | None:
+        found = self.vtep or self.address or first
+        return ip_address(found) if found else None
 
 
 def settings_of(given: Mapping[str, Any]) -> Settings:
@@ -99,7 +107,8 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
         run_dir=_run_dir(given["run_dir"]),
         state_dir=Path(given["state_dir"]),
         namespace=given["namespace"],
-        address=_address(given["address"]),
+        address=_address("--address", given["address"]),
+        vtep=_address("--vtep", given["vtep"]),
         tls=_tls(given["netmaster_cert"], given["netmaster_key"], given["netmaster_ca"]),
         log_level=given["log_level"],
         log_format=given["log_format"],
@@ -149,11 +158,11 @@ def _run_dir(text: str) -> Path:
     return Path(text)
 
 
-def _address(text: str) -> str:
+def _address(option: str, text: str) -> str:
     try:
         return str(ip_address(text)) if text else ""
     except ValueError:
-        raise InvalidError(f"--address {text!r} is no address", "write an IP address") from None
+        raise InvalidError(f"{option} {text!r} is no address", "write an IP address") from None
 
 
 def _tls(certificate: str, key: str, ca: str) -> Tls:

@@ -70,6 +70,8 @@ class Status:
             "announced": len(host.speaking.offered),
             "audits": self._datapath.audits,
             "features": list(host.settings.features),
+            "vtep": str(host.settings.vtep or ""),
+            "remotes": len(host.overlay.remotes),
             "warnings": dict(self._warnings.all()),
         }
 

@@ -125,7 +125,7 @@ KernelObject: TypeAlias = (
 )
 KernelKey: TypeAlias = tuple[str, str]
 """(kind, identity): ("link", "nf0123456789ab"), ("nexthop", "7"), ("group", "9"), ("route", "254 10.0.0.0/8"),
-("vxlan", "nfx64"), ("fdb", "nfx64 02:…"), ("neighbour", "nfx64 192.0.2.1"), ("rule", "4 20001")."""
+("vxlan", "nfv64"), ("fdb", "nfv64 02:…"), ("neighbour", "nfv64 192.0.2.1"), ("rule", "4 20001")."""
 
 
 def key_of(thing: KernelObject) -> KernelKey:

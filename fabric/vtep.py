@@ -12,8 +12,8 @@ _LINK_LOCAL = int(IPv6Address("fe80::"))
 
 
 def link_of(vni: int) -> str:
-    """Return the name of a VNI's device: no endpoint's, since those have hexadecimal digits alone."""
-    return f"{LINK_PREFIX}x{vni:x}"
+    """Return the name of a VNI's device: no endpoint has one with a v."""
+    return f"{LINK_PREFIX}v{vni:x}"
 
 
 def mac_of(vtep: Address) -> str:

@@ -9,7 +9,16 @@ from errno import EBUSY, EEXIST, ENOENT
 from itertools import groupby
 from pathlib import Path
 
-from netfabric.agent.datapath import container, feature, host_end, link, nexthop, route, sysctl
+from netfabric.agent.datapath import (
+    container,
+    feature,
+    host_end,
+    link,
+    nexthop,
+    overlay,
+    route,
+    sysctl,
+)
 from netfabric.agent.datapath.base import Prepared
 from netfabric.agent.datapath.graveyard import Graveyard
 from netfabric.agent.datapath.link import Link
@@ -24,14 +33,18 @@ from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import ConflictError, FabricError, InvalidError, KernelError
 from netfabric.fabric.kernel import (
     EndpointLink,
+    ForwardingEntry,
     KernelKey,
     KernelObject,
     KernelRoute,
     KernelState,
+    Neighbour,
     Nexthop,
     NexthopGroup,
     Operation,
+    TableRule,
     Uplink,
+    VxlanLink,
     key_of,
 )
 from netfabric.fabric.prefix import Address
@@ -237,7 +250,7 @@ class RoutedDatapath:
 
     def _bury(self, found: Link) -> None:
         parts = host_end.read(self._netlink, found.index, sysctl.has_ipv6())
-        farewell = host_end.farewell(parts.routes, found.index)
+        farewell = host_end.farewell(parts.routes)
         refused = self._netlink.send(self._graveyard.burial(found.index, farewell))
         self._graveyard.kick()
         if refused and self._find(found.name) is not None:
@@ -297,6 +310,10 @@ class RoutedDatapath:
                     self._bury(found)
             case "put", EndpointLink(name=name):
                 raise InvalidError(f"link {name}: cannot be put", "attach its endpoint")
+            case "put", VxlanLink() | ForwardingEntry() | Neighbour() | TableRule() as thing:
+                overlay.put(self._netlink, thing, sysctl.has_ipv6())
+            case "remove", VxlanLink() | ForwardingEntry() | Neighbour() | TableRule() as thing:
+                overlay.remove(self._netlink, thing)
             case "put", Nexthop() | NexthopGroup() as thing:
                 self._put_nexthop(thing)
             case "remove", Nexthop(id=identity) | NexthopGroup(id=identity):

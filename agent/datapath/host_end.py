@@ -28,16 +28,26 @@ class Parts:
     routes: Sequence[Route] = ()
     neighbours: Sequence[Neighbour] = ()
 
-    def routed(self) -> set[Address]:
-        """Return the addresses that have exactly the route of an endpoint."""
-        return {r.prefix.network_address for r in self.routes if proper(r)}
+    def routed(self, table: int) -> set[Address]:
+        """Return the addresses that have exactly the route of an endpoint, in that table."""
+        return {r.prefix.network_address for r in self.routes if proper(r, table)}
+
+    def table(self) -> int:
+        """Return the table in which all its routes are, main's number if they are in several."""
+        tables = {r.table for r in self.routes}
+        return tables.pop() if len(tables) == 1 else MAIN_TABLE
 
 
-def proper(found: Route) -> bool:
+def beside(found: Route) -> bool:
+    """Return whether a route on an endpoint's link is another table's way to it: not the endpoint's own."""
+    return found.table != MAIN_TABLE and found.metric != route.endpoint_metric(found.prefix)
+
+
+def proper(found: Route, table: int) -> bool:
     """Return whether a route is as `route.to_endpoint` makes it."""
     return (
         found.prefix.prefixlen == found.prefix.max_prefixlen
-        and found.table == MAIN_TABLE
+        and found.table == table
         and found.kind == route.UNICAST
         and found.metric == route.endpoint_metric(found.prefix)
         and found.gateway is None
@@ -56,7 +66,8 @@ def read(netlink: Netlink, index: int, ipv6: bool) -> Parts:
     if ipv6:
         bodies += netlink.dump(route.get_ours(6, index))
     neighbours = map(neighbour.parse, netlink.dump(neighbour.get_all(index)))
-    return Parts([r for r in map(route.parse, bodies) if r], [n for n in neighbours if n])
+    routes = [r for r in map(route.parse, bodies) if r and not beside(r)]
+    return Parts(routes, [n for n in neighbours if n])
 
 
 def build(netlink: Netlink, endpoint: Endpoint, index: int, parts: Parts, ipv6: bool) -> bool:
@@ -73,14 +84,14 @@ def build(netlink: Netlink, endpoint: Endpoint, index: int, parts: Parts, ipv6: 
 
 
 def _requests(endpoint: Endpoint, index: int, parts: Parts, ipv6: bool) -> list[Message]:
-    routed = parts.routed()
+    routed = parts.routed(endpoint.table)
     return [
         link.change(index, link.aliased(str(endpoint.key)), link.forwarding(ipv6)),
         link.set_up(index),
         *_removals(endpoint, index, parts),
         *(neighbour.put(index, address, endpoint.mac) for address in endpoint.addresses),
         *(
-            route.to_endpoint(host_prefix(address), index)
+            route.to_endpoint(host_prefix(address), index, endpoint.table)
             for address in endpoint.addresses
             if address not in routed
         ),
@@ -91,9 +102,10 @@ def _removals(endpoint: Endpoint, index: int, parts: Parts) -> list[Message]:
     """Return the requests for what is there and should not be."""
     return [
         *(
-            route.not_to_endpoint(found.prefix, index, found.metric)
+            route.not_to_endpoint(found)
             for found in parts.routes
-            if not proper(found) or found.prefix.network_address not in endpoint.addresses
+            if not proper(found, endpoint.table)
+            or found.prefix.network_address not in endpoint.addresses
         ),
         *(
             neighbour.remove(index, found.address)
@@ -103,9 +115,9 @@ def _removals(endpoint: Endpoint, index: int, parts: Parts) -> list[Message]:
     ]
 
 
-def farewell(endpoint_routes: Sequence[Route], index: int) -> list[Message]:
+def farewell(endpoint_routes: Sequence[Route]) -> list[Message]:
     """Return the requests that take a link's routes away."""
-    return [route.not_to_endpoint(r.prefix, index, r.metric) for r in endpoint_routes]
+    return [route.not_to_endpoint(r) for r in endpoint_routes]
 
 
 def _error(netlink: Netlink, endpoint: Endpoint, refused: Mapping[int, Refusal]) -> FabricError:
@@ -136,14 +148,16 @@ def observed(found: Link, parts: Parts) -> EndpointLink:
     """Return the endpoint link that is really there: a missing part shows as a missing address or MAC."""
     macs = {n.address: n.mac for n in parts.neighbours}
     alike = set(macs.values())
-    good = {a for a in parts.routed() if a in macs}
-    odd = {r.prefix.network_address for r in parts.routes if not proper(r)}
+    table = parts.table()
+    good = {a for a in parts.routed(table) if a in macs}
+    odd = {r.prefix.network_address for r in parts.routes if not proper(r, table)}
     usable = found.up and found.mac == MAC
     return EndpointLink(
         name=found.name,
         mac=alike.pop() if len(alike) == 1 else "",
         addresses=tuple(sorted(good | odd, key=_order)) if usable else (),
         mtu=found.mtu,
+        table=table,
     )
 
 
@@ -166,6 +180,9 @@ def problems(found: Link, parts: Parts, endpoint: Endpoint) -> list[str]:
             (mac != endpoint.mac, f"{name}: neighbour {address} has MAC {mac}, not {endpoint.mac}")
         )
         wrong.append(
-            (address not in parts.routed(), f"the host has no route to {address} on {name}")
+            (
+                address not in parts.routed(endpoint.table),
+                f"the host has no route to {address} on {name}",
+            )
         )
     return [words for is_wrong, words in wrong if is_wrong]

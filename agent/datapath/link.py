@@ -22,7 +22,7 @@ from netfabric.agent.datapath.message import (
     number,
     text,
 )
-from netfabric.fabric.kernel import LINK_GROUP, LINK_PREFIX
+from netfabric.fabric.kernel import LINK_GROUP, LINK_PREFIX, OVERLAY_GROUP
 
 GROUP = LINK_GROUP
 GRAVES = range(0x4E470000, 0x4E470100)
@@ -46,7 +46,7 @@ _ADDRESS, _NAME, _MTU, _LINK, _INFO, _ALIAS, _AF_SPEC, _GROUP, _NS_FD = (
 _EXT_MASK, _NS_ID, _SKIP_STATS = 29, 37, 8
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET_CONF, _INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 1, 8, 1
-_CONF_FORWARDING, _CONF_RP_FILTER, _RP_LOOSE = 1, 8, 2
+_CONF_FORWARDING, _CONF_RP_FILTER, _CONF_SRC_VMARK, _RP_LOOSE = 1, 8, 24, 2
 _FIXED = struct.Struct("=BxHiII")
 
 
@@ -63,6 +63,8 @@ class Link:
     alias: str
     peer: int
     """The other end's index in its own namespace; 0 without one."""
+    data: bytes = b""
+    """What its kind keeps for itself (IFLA_INFO_DATA), unread."""
 
     @property
     def up(self) -> bool:
@@ -78,6 +80,11 @@ class Link:
     def ours(self) -> bool:
         """Return whether it is an endpoint's, by its marks."""
         return self.group == GROUP and self.name.startswith(LINK_PREFIX)
+
+    @property
+    def overlay(self) -> bool:
+        """Return whether it is a VXLAN device of ours, by its marks."""
+        return self.group == OVERLAY_GROUP and self.name.startswith(LINK_PREFIX)
 
     @property
     def buried(self) -> bool:
@@ -170,12 +177,17 @@ def quiet(ipv6: bool) -> bytes:
 
 
 def forwarding(ipv6: bool) -> bytes:
-    """Return the attribute for a host's end: quiet, forwarding, reverse path loose.
+    """Return the attribute for a host's end: quiet, forwarding, reverse path loose and by the packet's mark.
 
     Loose wins over a strict `all.rp_filter` (the kernel takes the larger): a container with two
     interfaces may answer through the other one.
     """
-    conf = nested(_INET_CONF, number(_CONF_FORWARDING, 1), number(_CONF_RP_FILTER, _RP_LOOSE))
+    conf = nested(
+        _INET_CONF,
+        number(_CONF_FORWARDING, 1),
+        number(_CONF_RP_FILTER, _RP_LOOSE),
+        number(_CONF_SRC_VMARK, 1),
+    )
     inner = nested(AF_INET, conf)
     if ipv6:
         inner += nested(AF_INET6, attribute(_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE])))
@@ -223,6 +235,7 @@ def parse(body: bytes) -> Link:
         mac=mac_text(found.get(_ADDRESS, b"")),
         alias=_string(found.get(_ALIAS)),
         peer=integer(found.get(_LINK)),
+        data=attributes(found.get(_INFO, b"")).get(_INFO_DATA, b""),
     )
 
 

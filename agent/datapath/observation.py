@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from netfabric.agent.datapath import neighbour, nexthop, sysctl
+from netfabric.agent.datapath import neighbour, nexthop, overlay, sysctl
 from netfabric.agent.datapath.host_end import Parts, observed
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.neighbour import Neighbour
@@ -20,10 +20,12 @@ def observe(
     ours = {found.index: found for found in links if found.ours}
     buried = {found.index for found in links if found.buried}
     bodies = routes.dump(netlink, sysctl.has_ipv6())
-    fabric, on_links = routes.read(bodies, ours.keys() | buried)
+    names = {found.index: found.name for found in links}
+    fabric, on_links = routes.read(bodies, ours.keys() | buried, names)
     things: list[KernelObject] = [
         *_endpoint_links(ours, on_links, _neighbours(netlink, ours)),
-        *_nexthops(netlink, {found.index: found.name for found in links}),
+        *_nexthops(netlink, names),
+        *overlay.observe(netlink, links, sysctl.has_ipv6()),
     ]
     objects: dict[KernelKey, KernelObject] = {key_of(thing): thing for thing in things}
     objects.update(fabric)

@@ -28,6 +28,7 @@ UNICAST, UNREACHABLE = 1, 7
 _ANY_SCOPE, _UNIVERSE, _LINK_SCOPE = 255, 0, 253
 _ONLINK, _CLONED, _FIB_MATCH = 4, 0x200, 0x2000
 _DESTINATION, _OIF, _GATEWAY, _PRIORITY, _SOURCE, _TABLE, _NEXTHOP = 1, 4, 5, 6, 7, 15, 30
+_VIA = 18
 _FIXED = struct.Struct("=8BI")
 
 
@@ -59,19 +60,20 @@ def _body(prefix: Prefix, table: int, scope: int, kind: int, flags: int = 0) -> 
     return fixed
 
 
-def to_endpoint(prefix: Prefix, index: int) -> Message:
+def to_endpoint(prefix: Prefix, index: int, table: int = MAIN_TABLE) -> Message:
     """Return the request for an endpoint's route; it fails where there is one already (EEXIST)."""
     scope = _LINK_SCOPE if prefix.version == 4 else _UNIVERSE
-    body = _body(prefix, MAIN_TABLE, scope, UNICAST) + number(_OIF, index)
+    body = _body(prefix, table, scope, UNICAST) + number(_OIF, index) + number(_TABLE, table)
     if metric := endpoint_metric(prefix):
         body += number(_PRIORITY, metric)
     return Message(RTM_NEWROUTE, CREATE | EXCLUSIVE, body)
 
 
-def not_to_endpoint(prefix: Prefix, index: int, metric: int) -> Message:
+def not_to_endpoint(found: "Route") -> Message:
     """Return the request that removes a route of ours on one link."""
-    body = _body(prefix, MAIN_TABLE, _ANY_SCOPE if prefix.version == 4 else 0, 0)
-    body += number(_OIF, index) + (number(_PRIORITY, metric) if metric else b"")
+    body = _body(found.prefix, found.table, _ANY_SCOPE if found.prefix.version == 4 else 0, 0)
+    body += number(_OIF, found.index) + number(_TABLE, found.table)
+    body += number(_PRIORITY, found.metric) if found.metric else b""
     return Message(RTM_DELROUTE, 0, body)
 
 
@@ -99,6 +101,23 @@ def by_nexthop(prefix: Prefix, nexthop: int, table: int, metric: int, replace: b
     """
     kind = UNICAST if nexthop else UNREACHABLE
     body = _body(prefix, table, _UNIVERSE, kind) + _tail(nexthop, table, metric)
+    return Message(RTM_NEWROUTE, CREATE | (REPLACE if replace else EXCLUSIVE), body)
+
+
+def over_link(
+    prefix: Prefix, index: int, gateway: Address | None, table: int, metric: int, replace: bool
+) -> Message:
+    """Return the request for a route over one link, by a gateway there whatever its subnets, or without one.
+
+    The gateway may be of the other family (RFC 5549). `replace` as in `by_nexthop`.
+    """
+    scope = _LINK_SCOPE if prefix.version == 4 and gateway is None else _UNIVERSE
+    body = _body(prefix, table, scope, UNICAST, _ONLINK if gateway else 0)
+    body += _tail(0, table, metric) + number(_OIF, index)
+    if gateway is not None and gateway.version == prefix.version:
+        body += attribute(_GATEWAY, gateway.packed)
+    elif gateway is not None:
+        body += attribute(_VIA, struct.pack("=H", family(gateway)) + gateway.packed)
     return Message(RTM_NEWROUTE, CREATE | (REPLACE if replace else EXCLUSIVE), body)
 
 
@@ -157,7 +176,7 @@ def parse(body: bytes) -> Route | None:
     if flags & _CLONED:
         return None
     found = attributes(body, 12)
-    gateway = found.get(_GATEWAY)
+    gateway = found.get(_GATEWAY) or found.get(_VIA, b"")[2:]
     default_route = DEFAULT_ROUTES[0 if kind == AF_INET else 1]
     return Route(
         prefix=ip_network((found[_DESTINATION], length)) if length else default_route,

@@ -1,15 +1,16 @@
 """The fabric's routes in the kernel: written in bulk, read back, and never at a foreign route's cost."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import EEXIST, ESRCH
 
-from netfabric.agent.datapath import route
+from netfabric.agent.datapath import link, route
+from netfabric.agent.datapath.host_end import beside
 from netfabric.agent.datapath.message import Message
 from netfabric.agent.datapath.netlink import Netlink
 from netfabric.agent.datapath.route import Route
-from netfabric.fabric.errors import ConflictError, FabricError
-from netfabric.fabric.kernel import KernelKey, KernelRoute, Operation, key_of
+from netfabric.fabric.errors import ConflictError, FabricError, KernelError
+from netfabric.fabric.kernel import MAIN_TABLE, KernelKey, KernelRoute, Operation, key_of
 
 DEFAULT_METRIC = 20
 
@@ -32,6 +33,8 @@ class RouteBook:
     known: set[KernelKey] = field(default_factory=set)
     strays: dict[KernelKey, list[Message]] = field(default_factory=dict)
     """How to remove ours that have another metric: left by an agent with another setting."""
+    _links: dict[str, int] = field(default_factory=dict)
+    """Indexes of the links that the routes at hand go over."""
     _memo: dict[bytes, _Entry] = field(default_factory=dict)
     """What a message's bytes mean: an audit reads thousands that have not changed."""
 
@@ -41,9 +44,14 @@ class RouteBook:
         """Put and remove routes; return those that failed."""
         keyed = [(key_of(o.thing), o.thing, o.action == "put") for o in operations]
         work = [(k, t, put) for k, t, put in keyed if isinstance(t, KernelRoute)]
+        failures: list[tuple[KernelKey, FabricError]] = []
+        self._find_links(netlink, [t.link for _, t, put in work if put and t.link])
+        for item in [i for i in work if i[2] and i[1].link and not self._links[i[1].link]]:
+            work.remove(item)
+            gone = KernelError(f"route {item[1].prefix}: link {item[1].link} is gone")
+            failures.append((item[0], gone))
         refused = netlink.send([self._request(*item) for item in work])
         again: list[int] = []
-        failures: list[tuple[KernelKey, FabricError]] = []
         for position, refusal in sorted(refused.items()):
             key, thing, put = work[position]
             if put and refusal.number == EEXIST:
@@ -64,9 +72,20 @@ class RouteBook:
     def _request(self, key: KernelKey, thing: KernelRoute, put: bool) -> Message:
         if not put:
             return route.remove(thing.prefix, thing.table, self.metric)
+        if thing.link:
+            index, known = self._links[thing.link], key in self.known
+            gateway = thing.gateway
+            return route.over_link(thing.prefix, index, gateway, thing.table, self.metric, known)
         return route.by_nexthop(
             thing.prefix, thing.nexthop, thing.table, self.metric, key in self.known
         )
+
+    def _find_links(self, netlink: Netlink, names: Sequence[str]) -> None:
+        """Look up the indexes of links, each once; 0 for one that is gone."""
+        self._links = {}
+        for name in dict.fromkeys(names):
+            body = netlink.ask(link.get(name))
+            self._links[name] = link.parse(body).index if isinstance(body, bytes) else 0
 
     def _replace(
         self, netlink: Netlink, work: Sequence[tuple[KernelKey, KernelRoute]]
@@ -86,7 +105,7 @@ class RouteBook:
 
     def _ours(self, netlink: Netlink) -> set[KernelKey]:
         """Return what is there with our mark and our metric."""
-        entries = filter(None, map(self._entry, self.dump(netlink)))
+        entries = filter(None, (self._entry(body, {}) for body in self.dump(netlink)))
         return {entry.key for entry in entries if entry.route.metric == self.metric}
 
     def _conflict(self, thing: KernelRoute) -> ConflictError:
@@ -106,7 +125,7 @@ class RouteBook:
         return found + netlink.dump(route.get_ours(6)) if ipv6 else found
 
     def read(
-        self, bodies: Iterable[bytes], links: Container[int]
+        self, bodies: Iterable[bytes], links: Container[int], names: Mapping[int, str]
     ) -> tuple[dict[KernelKey, KernelRoute], list[Route]]:
         """Return the fabric's routes, and those on our endpoints' links (by index), out of a full dump."""
         memo, self._memo = self._memo, {}
@@ -115,11 +134,12 @@ class RouteBook:
         odd: dict[KernelKey, KernelRoute] = {}
         on_links: list[Route] = []
         for body in bodies:
-            entry = memo.get(body) or self._entry(body)
+            entry = memo.get(body) or self._entry(body, names)
             if entry is None:
                 continue
-            self._memo[body] = entry
-            if entry.route.index in links:
+            if not entry.thing.link:  # the same index may be another link's by then
+                self._memo[body] = entry
+            if entry.route.index in links and not beside(entry.route):
                 on_links.append(entry.route)
             elif entry.route.metric == self.metric:
                 found[entry.key] = entry.thing
@@ -131,12 +151,15 @@ class RouteBook:
         return {**found, **odd}, on_links
 
     @staticmethod
-    def _entry(body: bytes) -> _Entry | None:
+    def _entry(body: bytes, names: Mapping[int, str]) -> _Entry | None:
         parsed = route.parse(body)
         if parsed is None:
             return None
         if parsed.kind == route.UNREACHABLE:
             thing = KernelRoute(parsed.prefix, "unreachable", table=parsed.table)
+        elif not parsed.nexthop and parsed.table != MAIN_TABLE:
+            name, gateway = names.get(parsed.index, "?"), parsed.gateway
+            thing = KernelRoute(parsed.prefix, table=parsed.table, link=name, gateway=gateway)
         else:
             thing = KernelRoute(parsed.prefix, nexthop=parsed.nexthop, table=parsed.table)
         return _Entry(parsed, key_of(thing), thing)

@@ -8,6 +8,9 @@ _ROOT = Path("/proc/sys")
 _WANTED = (
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
+    # An error about a packet of an overlay goes back by the same table.
+    ("net/ipv4/fwmark_reflect", "1"),
+    ("net/ipv6/fwmark_reflect", "1"),
     # Replacing a nexthop under 100,000 routes: one notification instead of 100,000.
     ("net/ipv4/nexthop_compat_mode", "0"),
     # ECMP by ports, too: flows between two hosts spread over the uplinks.

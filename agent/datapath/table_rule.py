@@ -1,0 +1,67 @@
+"""Rule messages: which packets a routing table is for (linux/fib_rules.h)."""
+
+import struct
+
+from netfabric.agent.datapath.message import (
+    AF_INET,
+    AF_INET6,
+    CREATE,
+    EXCLUSIVE,
+    RTM_DELRULE,
+    RTM_GETRULE,
+    RTM_NEWRULE,
+    Message,
+    attribute,
+    attributes,
+    integer,
+    number,
+)
+from netfabric.fabric.kernel import PROTOCOL, TableRule
+from netfabric.fabric.prefix import Family
+
+_TO_TABLE = 1
+_PRIORITY, _MARK, _TABLE, _MASK, _PROTOCOL = 6, 10, 15, 16, 21
+_FIXED = struct.Struct("=8BI")
+
+
+def _body(rule: TableRule) -> bytes:
+    kind = AF_INET if rule.family == 4 else AF_INET6
+    return (
+        _FIXED.pack(kind, 0, 0, 0, 0, 0, 0, _TO_TABLE, 0)
+        + number(_PRIORITY, rule.priority)
+        + number(_MARK, rule.mark)
+        + number(_MASK, rule.mask)
+        + number(_TABLE, rule.table)
+        + attribute(_PROTOCOL, bytes((PROTOCOL,)))
+    )
+
+
+def put(rule: TableRule) -> Message:
+    """Return the request for a rule; it fails where it is there already (EEXIST)."""
+    return Message(RTM_NEWRULE, CREATE | EXCLUSIVE, _body(rule))
+
+
+def remove(rule: TableRule) -> Message:
+    """Return the request that removes a rule of our protocol, and no other."""
+    return Message(RTM_DELRULE, 0, _body(rule))
+
+
+def get_all(family: Family) -> Message:
+    """Return the dump request for a family's rules."""
+    kind = AF_INET if family == 4 else AF_INET6
+    return Message(RTM_GETRULE, 0, _FIXED.pack(kind, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def parse(body: bytes) -> TableRule | None:
+    """Return a rule of our protocol, None for any other's."""
+    kind, _, _, _, low, *_ = _FIXED.unpack_from(body)
+    found = attributes(body, 12)
+    if found.get(_PROTOCOL) != bytes((PROTOCOL,)):
+        return None
+    return TableRule(
+        4 if kind == AF_INET else 6,
+        integer(found.get(_PRIORITY)),
+        integer(found.get(_MARK)),
+        integer(found.get(_MASK)),
+        integer(found.get(_TABLE)) or low,
+    )
