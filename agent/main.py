@@ -135,7 +135,8 @@ def netplugin() -> None:
 @_setting(
     "--vtep",
     metavar="IP",
-    help="Where this host takes VXLAN packets.  [default: --address, or its first address]",
+    help="Where this host takes VXLAN packets: an address of its loopback, announced to its BGP peers."
+    "  [default: --address, or its first address, not announced]",
 )
 @_setting(
     "--bgp-user", default="nobody", metavar="USER", help="Unprivileged user that ExaBGP runs as."

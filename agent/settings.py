@@ -53,7 +53,10 @@ class Settings:
     address: str = ""
     """Where others reach this host, as it is shown; empty: its first address."""
     vtep: str = ""
-    """Where this host takes VXLAN packets; empty: `address`, or where that is empty its first address."""
+    """Where this host takes VXLAN packets, announced to its BGP peers.
+
+    Empty: `address`, or where that is empty its first address; then nothing is announced.
+    """
     tls: Tls = Tls()
     log_level: str = "info"
     log_format: LogFormat = "text"
@@ -92,6 +95,7 @@ class Settings:
             audit_interval=self.audit_interval,
             features=features,
             vtep=self._vtep(address),
+            vtep_announced=bool(self.vtep),
         )
 
     def _vtep(self, first: str) -> Address | None:

@@ -230,4 +230,6 @@ class HostSettings:
     """Free addresses of a network and family under which another block is asked for ahead of need."""
     vtep: Address | None = None
     """Where this host takes VXLAN packets; None: it carries no overlay."""
+    vtep_announced: bool = False
+    """Whether peers are told of it: a loopback's address, that nobody else announces."""
     features: tuple[str, ...] = field(default=())

@@ -39,7 +39,7 @@ from netfabric.fabric.membership import Membership
 from netfabric.fabric.network import Network
 from netfabric.fabric.overlay import Overlay, Shares
 from netfabric.fabric.peer import Peer, Speaker
-from netfabric.fabric.prefix import Prefix
+from netfabric.fabric.prefix import Prefix, host_prefix
 from netfabric.fabric.route import Announcement
 from netfabric.fabric.session import (
     BlockAnswered,
@@ -386,6 +386,8 @@ class Host:
         if not self.attachments.ready or self.intent is None:
             return
         self._aggregates()
+        if self.settings.vtep is not None and self.settings.vtep_announced:
+            self.speaking.offer([Announcement(host_prefix(self.settings.vtep))])
         self.attachments.announce(self.attachments.standing())
 
     def _replay_ended(self) -> bool:

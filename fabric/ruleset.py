@@ -95,11 +95,12 @@ class Goto:
 
 @dataclass(frozen=True, slots=True)
 class SetMark:
-    """Mark the packet, in the bits of `mask`, have its connection tracked in a zone, and return."""
+    """Mark the packet, in the bits of `mask`, and return."""
 
     mark: int
     mask: int
-    zone: int
+    zone: int = 0
+    """In which its connection is tracked; 0: unchanged."""
 
 
 Verdict: TypeAlias = Literal["accept", "drop", "return"] | Jump | Goto | SetMark
@@ -128,7 +129,7 @@ def rule(
     return Rule(f"{identity} {digest}", matches, verdict, log)
 
 
-Hook: TypeAlias = Literal["prerouting", "forward", "input"]
+Hook: TypeAlias = Literal["prerouting", "forward", "input", "postrouting"]
 
 
 @dataclass(frozen=True, slots=True)

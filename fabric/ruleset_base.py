@@ -17,8 +17,10 @@ from netfabric.fabric.ruleset import (
     NamedSet,
     Rule,
     RulesetObject,
+    SetMark,
     rule,
 )
+from netfabric.fabric.vrf import MARK_MASK
 
 SOURCES, SOURCES6 = "sources", "sources6"
 LEAVING, ARRIVING = "leaving", "arriving"
@@ -122,6 +124,14 @@ def _open_on_host() -> tuple[Rule, ...]:
     )
 
 
+def _encapsulation() -> Chain:
+    """What goes into a VXLAN device is routed: its mark is not for the packet that carries it."""
+    into = (Is("oif group", OVERLAY_GROUP),)
+    return Chain(
+        "postrouting", (rule("overlays' mark", into, SetMark(0, MARK_MASK)),), "postrouting"
+    )
+
+
 def base() -> tuple[RulesetObject, ...]:
     """Return the table's fixed part."""
     return (
@@ -132,4 +142,5 @@ def base() -> tuple[RulesetObject, ...]:
         *_antispoofing(),
         *_forwarding(),
         *_host_protection(),
+        _encapsulation(),
     )

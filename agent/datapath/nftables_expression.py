@@ -187,6 +187,12 @@ def _set_mark(wanted: SetMark) -> bytes:
     """Change our bits of the mark alone; the zone counts for packets that connection tracking has not seen."""
     mask, mark = pack("=I", ~wanted.mask & 0xFFFFFFFF), pack("=I", wanted.mark)
     register = u32(1, _REGISTER)
+    zone = (
+        _expression(
+            "immediate", register, nested(_DATA, attribute(_VALUE, pack("=H", wanted.zone)))
+        ),
+        _expression("ct", u32(2, _CT_ZONE), u32(4, _REGISTER)),
+    )
     return b"".join(
         (
             _expression("meta", u32(2, _META_MARK), register),
@@ -199,10 +205,7 @@ def _set_mark(wanted: SetMark) -> bytes:
                 nested(5, attribute(_VALUE, mark)),
             ),
             _expression("meta", u32(2, _META_MARK), u32(3, _REGISTER)),
-            _expression(
-                "immediate", register, nested(_DATA, attribute(_VALUE, pack("=H", wanted.zone)))
-            ),
-            _expression("ct", u32(2, _CT_ZONE), u32(4, _REGISTER)),
+            *(zone if wanted.zone else ()),
         )
     )
 

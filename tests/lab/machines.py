@@ -119,6 +119,7 @@ class Machine:
                 netmaster=f"{NETMASTER_ADDRESS}:{GRPC_PORT}",
                 run_dir=str(self.directory),
                 state_dir=str(self._state),
+                **({"vtep": str(self.node.vtep)} if self.node.vtep else {}),
             )
         )
         command = str(COMMANDS / "netplugin"), "--config", str(conf)

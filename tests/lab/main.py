@@ -20,7 +20,7 @@ from netfabric.lab.lab import DEFAULT_NETWORK, Lab
 from netfabric.lab.machines import COMMANDS, URL
 from netfabric.lab.probe import Matrix
 from netfabric.lab.progress import Steps
-from netfabric.lab.settings import KINDS, Settings, StoreKind
+from netfabric.lab.settings import KINDS, Settings, StoreKind, VtepKind
 from netfabric.lab.sweep import sweep
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -83,6 +83,13 @@ def netlab() -> None:
 )
 @click.option(
     "--containers", default=_DEFAULT.containers, show_default=True, help="Containers on each host."
+)
+@click.option(
+    "--vteps",
+    type=click.Choice(get_args(VtepKind)),
+    default=_DEFAULT.vteps,
+    show_default=True,
+    help="Hosts' loopback addresses for VXLAN networks, announced to the ToRs.",
 )
 @click.option("--clean-on-failure", is_flag=True, help="Take down what there is where up fails.")
 def up(clean_on_failure: bool, **wanted: Any) -> None:

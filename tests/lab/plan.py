@@ -28,6 +28,10 @@ HOST_LINKS = (IPv4Network("172.16.0.0/16"), IPv6Network("fd16::/64"))
 SPINE_LINKS = (IPv4Network("172.17.0.0/16"), IPv6Network("fd17::/64"))
 MANAGEMENT = IPv4Network("172.18.0.0/16")
 ROUTER_IDS = IPv4Network("172.20.0.0/16")
+VTEPS: dict[str, IPv4Network | IPv6Network] = {
+    "ipv4": IPv4Network("172.21.0.0/16"),
+    "ipv6": IPv6Network("fd16:0:0:1::/64"),
+}
 NETMASTER_ADDRESS = MANAGEMENT[1]
 
 TENANT, NETWORK = "default", "lab"
@@ -51,6 +55,8 @@ class Node:
     kind: TorKind | None = None
     """What a switch runs."""
     management: IPv4Interface | None = None
+    vtep: IPv4Address | IPv6Address | None = None
+    """A host's loopback address, for VXLAN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +197,8 @@ def _host(settings: Settings, rack: int, number: int) -> Node:
     name = f"host{number}"
     management = _on_management(MANAGEMENT[256 + number])
     asn = FIRST_HOST_ASN + number - 1
-    return Node(name, "host", _namespace(settings, name), rack, asn, None, None, management)
+    vtep = VTEPS[settings.vteps][number] if settings.vteps != "none" else None
+    return Node(name, "host", _namespace(settings, name), rack, asn, None, None, management, vtep)
 
 
 def _on_management(address: IPv4Address) -> IPv4Interface:

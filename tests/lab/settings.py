@@ -8,6 +8,7 @@ from netfabric.fabric.errors import InvalidError
 
 TorKind: TypeAlias = Literal["frr", "bird", "gobgp"]
 StoreKind: TypeAlias = Literal["etcd", "sqlite"]
+VtepKind: TypeAlias = Literal["none", "ipv4", "ipv6"]
 KINDS: tuple[TorKind, ...] = get_args(TorKind)
 
 _NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
@@ -30,6 +31,8 @@ class Settings:
     store: StoreKind = "etcd"
     containers: int = 2
     """On each host, once it is up."""
+    vteps: VtepKind = "none"
+    """Hosts' loopback addresses for VXLAN, announced to the ToRs: the underlay's family, or none."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -40,6 +43,10 @@ class Settings:
         if self.tor not in (*KINDS, "mixed"):
             raise InvalidError(
                 f"lab {self.name}: no switch {self.tor!r}", "choose frr, bird, gobgp or mixed"
+            )
+        if self.vteps not in get_args(VtepKind):
+            raise InvalidError(
+                f"lab {self.name}: no VTEPs {self.vteps!r}", "choose none, ipv4 or ipv6"
             )
         for what, value, low, high in (
             ("racks", self.racks, 1, _MAX_RACKS),

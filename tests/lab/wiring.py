@@ -62,6 +62,8 @@ def _addressing(plan: Plan, node: Node) -> Iterable[str]:
     if node.role == "mgmt":
         yield f"link add {BRIDGE} type bridge"
         yield f"link set {BRIDGE} up"
+    if node.vtep is not None:
+        yield f"address add {node.vtep} dev lo"
     for end in _ends(plan, node):
         yield from (f"address add {address} dev {end.link}" for address in end.addresses)
         yield f"link set {end.link} {f'master {BRIDGE} ' if node.role == 'mgmt' else ''}up"
