@@ -3,6 +3,7 @@
 import os
 import random
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EBUSY, EEXIST, ENOENT
@@ -43,6 +44,8 @@ _INDEXES = range(0x10000, 0x100000, 2)
 Chosen here, so that everything about a pair goes out without a look-up in between.
 """
 _ATTEMPTS = 8
+_SETTLE, _PAUSE = 0.1, 0.0005
+"""Seconds to wait for a pair's carrier at most, and between two looks at it."""
 _LOWEST_METRIC = 2
 """Endpoints' own routes have 0 (IPv4) and 1 (IPv6), and always win."""
 
@@ -202,6 +205,20 @@ class RoutedDatapath:
                 sysctl.enable_ipv6(endpoint.key.interface)
             if container.build(within, endpoint, inner, ipv6, reshape=False):
                 raise _without_ipv6(endpoint, endpoint.namespace)
+        self._settle((self._netlink, index), (within, inner))
+
+    @staticmethod
+    def _settle(*ends: tuple[Netlink, int]) -> None:
+        """Wait until both ends transmit, so that the container's first packet is not dropped.
+
+        Linux 6.8 and later do what is left to do when the link is asked for; older ones do it in a moment.
+        """
+        deadline = time.monotonic() + _SETTLE
+        for netlink, index in ends:
+            while isinstance(body := netlink.ask(link.get_index(index)), bytes):
+                if link.transmits(body) or time.monotonic() > deadline:
+                    break
+                time.sleep(_PAUSE)
 
     def _build_outer(self, endpoint: Endpoint, index: int, ipv6: bool, found: Link | None) -> None:
         parts = host_end.Parts()

@@ -43,7 +43,8 @@ _ADDRESS, _NAME, _MTU, _LINK, _INFO, _ALIAS, _AF_SPEC, _GROUP, _NS_FD = (
     27,
     28,
 )
-_EXT_MASK, _NS_ID, _SKIP_STATS = 29, 37, 8
+_OPERSTATE, _EXT_MASK, _NS_ID, _SKIP_STATS = 16, 29, 37, 8
+_OPER_UP = b"\x06"
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET_CONF, _INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 1, 8, 1
 _CONF_FORWARDING, _CONF_RP_FILTER, _RP_LOOSE = 1, 8, 2
@@ -83,6 +84,14 @@ class Link:
     def buried(self) -> bool:
         """Return whether it was ours and waits for removal."""
         return self.group in GRAVES and self.name.startswith(LINK_PREFIX)
+
+
+def transmits(body: bytes) -> bool:
+    """Return whether a link does not drop what is sent on it: its operational state is up (RFC 2863).
+
+    The kernel says so after its deferred work on a new carrier; until then a link that is up has no queue.
+    """
+    return attributes(body, _FIXED.size).get(_OPERSTATE) == _OPER_UP
 
 
 def veth(
