@@ -3,7 +3,6 @@
 import os
 import random
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EBUSY, EEXIST, ENOENT
@@ -20,6 +19,7 @@ from netfabric.agent.datapath.netlink import Netlink
 from netfabric.agent.datapath.nftables import Nftables
 from netfabric.agent.datapath.observation import observe
 from netfabric.agent.datapath.route_book import DEFAULT_METRIC, RouteBook
+from netfabric.agent.datapath.settling import settle
 from netfabric.agent.datapath.uplink import uplinks
 from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import ConflictError, FabricError, InvalidError, KernelError
@@ -44,8 +44,6 @@ _INDEXES = range(0x10000, 0x100000, 2)
 Chosen here, so that everything about a pair goes out without a look-up in between.
 """
 _ATTEMPTS = 8
-_SETTLE, _PAUSE = 0.1, 0.0005
-"""Seconds to wait for a pair's carrier at most, and between two looks at it."""
 _LOWEST_METRIC = 2
 """Endpoints' own routes have 0 (IPv4) and 1 (IPv6), and always win."""
 
@@ -205,20 +203,7 @@ class RoutedDatapath:
                 sysctl.enable_ipv6(endpoint.key.interface)
             if container.build(within, endpoint, inner, ipv6, reshape=False):
                 raise _without_ipv6(endpoint, endpoint.namespace)
-        self._settle((self._netlink, index), (within, inner))
-
-    @staticmethod
-    def _settle(*ends: tuple[Netlink, int]) -> None:
-        """Wait until both ends transmit, so that the container's first packet is not dropped.
-
-        Linux 6.8 and later do what is left to do when the link is asked for; older ones do it in a moment.
-        """
-        deadline = time.monotonic() + _SETTLE
-        for netlink, index in ends:
-            while isinstance(body := netlink.ask(link.get_index(index)), bytes):
-                if link.transmits(body) or time.monotonic() > deadline:
-                    break
-                time.sleep(_PAUSE)
+        settle((self._netlink, index), (within, inner), endpoint)
 
     def _build_outer(self, endpoint: Endpoint, index: int, ipv6: bool, found: Link | None) -> None:
         parts = host_end.Parts()
