@@ -6,17 +6,20 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeAlias
 
+from netfabric.agent.cni.capability import ALIASES_LABEL
 from netfabric.agent.cni.configuration import (
     DEFAULT_VERSION,
     VERSIONS,
     Configuration,
     decode,
     parse,
+    parse_attachments,
+    parse_name,
     version_of,
 )
 from netfabric.agent.cni.environment import Environment
 from netfabric.agent.cni.problem import CniError, Code, as_json
-from netfabric.agent.cni.result import differences, result_of
+from netfabric.agent.cni.result import differences, names, result_of
 from netfabric.agent.cni.wire import Answer, Call
 from netfabric.agent.requests import Requests
 from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
@@ -42,7 +45,7 @@ class Commands:
             environment = Environment.parse(call.environment)
             if environment.command == "VERSION":
                 return success({"cniVersion": version, "supportedVersions": VERSIONS})
-            configuration = parse(raw)
+            configuration = _READERS.get(environment.command, parse)(raw)
             _allow(environment.command, configuration)
             run = _COMMANDS[environment.command]
             return success(await run(self._requests, environment, configuration))
@@ -77,11 +80,12 @@ def _allow(command: str, configuration: Configuration) -> None:
 async def _add(
     requests: Requests, environment: Environment, configuration: Configuration
 ) -> dict[str, Any]:
-    if configuration.previous is not None:
+    interface, namespace = environment.key.interface, environment.namespace
+    if configuration.previous and names(configuration.previous, interface, namespace):
         raise CniError(
-            Code.BAD_CONFIGURATION,
-            "network configuration: prevResult: netfabric makes the interface itself",
-            "put it first in the list of plugins",
+            Code.CONFLICT,
+            f"network configuration: prevResult: an earlier plugin made {interface} in {namespace}",
+            "netfabric makes the interface itself: put it first in the list of plugins",
         )
     endpoint = await requests.attach(attach_request(environment, configuration))
     return result_of(endpoint, configuration)
@@ -92,8 +96,8 @@ def attach_request(environment: Environment, configuration: Configuration) -> At
     arguments = environment.arguments
     labels = {
         **dict(configuration.labels),
-        "io.kubernetes.pod.namespace": arguments.pod_namespace,
-        "io.kubernetes.pod.uid": arguments.pod_uid,
+        **dict(arguments.labels),
+        ALIASES_LABEL: ",".join(configuration.aliases),
         NETWORK_LABEL: configuration.name,
     }
     return AttachRequest(
@@ -105,7 +109,7 @@ def attach_request(environment: Environment, configuration: Configuration) -> At
         addresses=arguments.addresses or configuration.addresses,
         mac=arguments.mac or configuration.mac,
         mtu=configuration.mtu,
-        name=arguments.pod,
+        name=arguments.name,
         labels=tuple(sorted((name, value) for name, value in labels.items() if value)),
     )
 
@@ -181,6 +185,11 @@ async def _status(requests: Requests, _: Environment, __: Configuration) -> None
 _Command: TypeAlias = Callable[
     [Requests, Environment, Configuration], Awaitable[dict[str, Any] | None]
 ]
+_READERS: dict[str, Callable[[dict[str, Any]], Configuration]] = {
+    "DEL": parse_name,
+    "GC": parse_attachments,
+}
+"""Commands that need less of a configuration than an ADD: one that cannot be ADDed any more is still cleaned up."""
 _COMMANDS: dict[str, _Command] = {
     "ADD": _add,
     "CHECK": _check,

@@ -21,6 +21,8 @@ from netfabric.fabric.errors import ConflictError, FabricError, KernelError
 
 _MARK = b"/run/netfabric/cni.sock"
 """In both shims: by it a binary is known to be ours."""
+CAPABILITIES = ("ips", "mac", "dns", "aliases")
+"""What an engine may hand over: those that netfabric acts on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def conflist(
     plugin = {
         "type": build.NAME,
         **{key: value for key, value in settings.items() if value},
-        "capabilities": {"ips": True, "mac": True},
+        "capabilities": dict.fromkeys(CAPABILITIES, True),
     }
     return {"cniVersion": version, "name": name, "plugins": [plugin]}
 

@@ -38,7 +38,7 @@ def test_install(tmp_path: Path) -> None:
                 "type": "netfabric",
                 "tenant": "default",
                 "network": "default-net",
-                "capabilities": {"ips": True, "mac": True},
+                "capabilities": {"ips": True, "mac": True, "dns": True, "aliases": True},
             }
         ],
     }
