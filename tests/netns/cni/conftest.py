@@ -77,14 +77,19 @@ class Host:
     directory: Path
 
     async def call(
-        self, command: str, container: str, namespace: str | Path, **changes: Any
+        self,
+        command: str,
+        container: str,
+        namespace: str | Path,
+        interface: str = "eth0",
+        **changes: Any,
     ) -> tuple[int, Any]:
         """Run the plugin; return its status and what it printed, read as JSON."""
         environment = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": container,
             "CNI_NETNS": str(namespace),
-            "CNI_IFNAME": "eth0",
+            "CNI_IFNAME": interface,
         }
         stdin = {"cniVersion": "1.1.0", "name": "n", "type": "netfabric", **changes}
         process = await asyncio.create_subprocess_exec(
