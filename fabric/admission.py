@@ -10,9 +10,11 @@ from netfabric.fabric.errors import (
     NotFoundError,
     UnavailableError,
 )
+from netfabric.fabric.events import HostSettings
 from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.ipam import usable
 from netfabric.fabric.network import Network
+from netfabric.fabric.placement import pod_of
 from netfabric.fabric.prefix import Address, family_of
 
 
@@ -98,6 +100,16 @@ def no_intent(host: str) -> UnavailableError:
     return UnavailableError(
         f"host {host}: no netmaster has told it of any network yet",
         "check that netmaster and its store run (netctl host ls)",
+    )
+
+
+def no_placement(request: AttachRequest, settings: HostSettings) -> UnavailableError:
+    """Return the answer to an ADD of a pod of which netmaster has said nothing in time."""
+    return UnavailableError(
+        f"pod {pod_of(request.name, request.labels) or request.key}: netmaster has not said within"
+        f" {settings.block_timeout:g} s which network it belongs to on host {settings.host}",
+        "check that netmaster runs with --kubernetes and that its log shows no trouble with the API;"
+        f" the node's name has to be the agent's --host, {settings.host}",
     )
 
 

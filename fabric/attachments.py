@@ -1,7 +1,7 @@
 """Every attachment of a host: what each ADD and DEL does next, whatever happens in between."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import heappop, heappush
 
@@ -31,6 +31,7 @@ from netfabric.fabric.events import Advertised, HostSettings
 from netfabric.fabric.guard import Guard
 from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.network import Network
+from netfabric.fabric.placement import Placements, pod_of
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of
 from netfabric.fabric.route import Announcement
 from netfabric.fabric.session import BlockAnswered, EndpointsChanged
@@ -63,6 +64,7 @@ class Attachments:
     deadlines: list[tuple[float, EndpointKey]] = field(default_factory=list)
     owed: dict[int, int] = field(default_factory=dict)
     """How many attachments a DEL or GC token still waits for."""
+    placements: Placements = field(default_factory=Placements)
 
     # ADD
 
@@ -91,7 +93,7 @@ class Attachments:
     def _try_address(self, waiter: Attachment, now: float) -> None:
         """Take the addresses that are missing, or ask for a block."""
         assert waiter.request is not None
-        if not (self.ready and self.informed):
+        if not (self.ready and self.informed and self._place(waiter)):
             self.waiting[waiter.key] = None
             return
         key = f"{waiter.request.tenant}:{waiter.request.network}"
@@ -112,6 +114,20 @@ class Attachments:
         self._build(waiter)
         self.addresses.want_ahead(key, now)
 
+    def _place(self, waiter: Attachment) -> bool:
+        """Take over what netmaster says of the request's pod; return whether there is nothing to wait for."""
+        request = waiter.request
+        assert request is not None
+        if not request.placed:
+            return True
+        found = self.placements.find(request.name, request.labels)
+        if found is None:
+            return False
+        waiter.request = replace(
+            request, tenant=found.tenant, network=found.network, group=found.group, placed=False
+        )
+        return True
+
     def _take(self, waiter: Attachment, network: str, family: Family) -> bool:
         """Return whether it has an address of a family now; raise ConflictError."""
         assert waiter.request is not None
@@ -129,13 +145,46 @@ class Attachments:
         assert waiter.request is not None
         self.waiting.pop(waiter.key, None)
         addresses = tuple(sorted(waiter.taken, key=family_of))
-        waiter.endpoint = endpoint_of(waiter.request, self.settings.host, addresses)
+        made = endpoint_of(waiter.request, self.settings.host, addresses)
+        waiter.endpoint = replace(made, filter=self._filter_for(made))
         waiter.taken = []
         waiter.phase = Phase.BUILDING
         lifted = self.addresses.cooling.lifted(waiter.network, addresses)
         change = JournalChange(endpoint=waiter.endpoint, cooled=lifted)
         self.ledger.write(change, partial(self._recorded, waiter))
         self.out.append(Attach(waiter.endpoint, self.guard.admit(waiter.endpoint)))
+
+    def _filter_for(self, endpoint: Endpoint) -> str:
+        """Return the filter that an endpoint should have: its pod's, if that is known."""
+        found = self.placements.find(endpoint.name, endpoint.labels)
+        if found is None:
+            return endpoint.filter
+        if found.filter and found.tenant != endpoint.tenant:
+            self.out.append(
+                Warn(
+                    f"endpoint {endpoint.key}",
+                    f"pod {found.pod} is in tenant {endpoint.tenant}, and Kubernetes says"
+                    f" {found.tenant}: its network policies are not in force",
+                )
+            )
+            return endpoint.filter
+        return found.filter
+
+    def placed(self, pods: Iterable[str], now: float) -> None:
+        """What is known of these pods has changed: guard theirs accordingly, and go on with those that wait."""
+        changed = frozenset(pods)
+        for attachment in self.known.values():
+            endpoint = attachment.endpoint
+            if endpoint is None or attachment.phase in LEAVING:
+                continue
+            if pod_of(endpoint.name, endpoint.labels) not in changed:
+                continue
+            wanted = self._filter_for(endpoint)
+            if wanted != endpoint.filter:
+                attachment.endpoint = replace(endpoint, filter=wanted)
+                self.ledger.write(JournalChange(endpoint=attachment.endpoint))
+                self.guard.adopt(attachment.endpoint)
+        self.addresses_came(now)
 
     def _recorded(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
         attachment.recorded = True
@@ -452,6 +501,8 @@ class Attachments:
             return admission.journal_lost(self.settings.host)
         if not self.informed:
             return admission.no_intent(self.settings.host)
+        if attachment.request is not None and attachment.request.placed:
+            return admission.no_placement(attachment.request, self.settings)
         return admission.no_block(attachment.network, self.settings.block_timeout)
 
     def addresses_came(self, now: float) -> None:

@@ -10,6 +10,8 @@ from netfabric.fabric.view import ROOT, View, ViewChange
 
 GUARD = f"{ROOT}guard/intent"
 """Every write of intent bumps this key."""
+PODS_GUARD = f"{ROOT}guard/kubernetes"
+"""Every write of pods' filters bumps this key."""
 INTENT = f"{ROOT}intent/"
 STEPS = 10_000
 """Changes of intent that are remembered."""
@@ -51,7 +53,9 @@ class Intents:
         self.epoch = epoch
         revisions = self.view.revisions
         latest = max((r for key, r in revisions.items() if key.startswith(INTENT)), default=0)
-        self.revision = self.floor = max(latest, revisions.get(GUARD, 0))
+        self.revision = self.floor = max(
+            latest, revisions.get(GUARD, 0), revisions.get(PODS_GUARD, 0)
+        )
         self.steps.clear()
         self._peers = {}
         self.policies.begin()

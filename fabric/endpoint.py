@@ -34,6 +34,8 @@ class AttachRequest:
     """The container's or pod's name, for people and DNS."""
     labels: tuple[tuple[str, str], ...] = ()
     mtu: int = 1500
+    placed: bool = False
+    """Tenant, network and group are what netmaster says of the pod: the ADD waits for that."""
 
     def wanted(self, family: Family) -> Address | None:
         """Return the requested address of a family, if any."""
@@ -61,6 +63,8 @@ class Endpoint:
     mtu: int = 1500
     sequence: int = 0
     """Kept in the store; of two places for one address the higher wins."""
+    filter: str = ""
+    """The filter that is in force in place of its group's (`tenant:name`); empty: its group's."""
 
     @property
     def prefixes(self) -> tuple[Prefix, ...]:

@@ -51,6 +51,7 @@ from netfabric.fabric.session import (
     LoanEnded,
     MasterMessage,
     MembersChanged,
+    PlacementsChanged,
     Version,
     Welcome,
 )
@@ -231,6 +232,8 @@ class Host:
                 self._intent(message, now)
             case MembersChanged():
                 self._members(message)
+            case PlacementsChanged():
+                self._placements(message, now)
             case BlockAnswered():
                 self._block(message, now)
             case LendAsked():
@@ -337,6 +340,11 @@ class Host:
         self.guard.members(change)
         if not self.fresh and (change.added or change.removed):
             self.ledger.write(JournalChange(members=change))
+
+    def _placements(self, said: PlacementsChanged, now: float) -> None:
+        """Take where pods belong. What is not told of any more keeps what it has until it goes."""
+        self.attachments.placements.take(said.full, said.placed, said.gone)
+        self.attachments.placed((placement.pod for placement in said.placed), now)
 
     def _networks(
         self, intent: IntentChanged, endpoints: list[Endpoint], without: tuple[str, ...] = ()

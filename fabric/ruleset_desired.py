@@ -8,6 +8,7 @@ from typing import TypeAlias
 from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.filter import GroupFilter, Members
 from netfabric.fabric.network import Network
+from netfabric.fabric.placement import is_of_pods
 from netfabric.fabric.prefix import FAMILIES, Address, Prefix, family_of
 from netfabric.fabric.ruleset import (
     Element,
@@ -81,7 +82,7 @@ class DesiredRuleset:
     _here: defaultdict[str, Counter[Address]] = field(default_factory=lambda: defaultdict(Counter))
     """By group: addresses of this host's own endpoints."""
     _links: Counter[str] = field(default_factory=Counter)
-    """By group (`tenant:` without one): how many endpoints are here."""
+    """By group whose rules are in force (`tenant:` without one): how many endpoints are here."""
     _tenants: Counter[str] = field(default_factory=Counter)
     _peers: dict[str, frozenset[str]] = field(default_factory=dict)
     """By group that is here: the groups that its rules speak of."""
@@ -105,34 +106,40 @@ class DesiredRuleset:
         if self.endpoints.get(endpoint.link) == endpoint:
             return set()
         changed = self.remove_endpoint(endpoint.link)
-        group = group_of(endpoint)
+        group, guarding = group_of(endpoint), filter_of(endpoint)
         self.endpoints[endpoint.link] = endpoint
         self._here[group].update(endpoint.addresses)
-        self._links[group] += 1
+        self._links[guarding] += 1
         self._tenants[endpoint.tenant] += 1
         if self._tenants[endpoint.tenant] == 1:
             changed |= self._tenant(endpoint.tenant)
-        if self._links[group] == 1:
-            changed |= self._group(group) | self._ways(group)
+        if self._links[guarding] == 1:
+            changed |= self._group(guarding) | self._ways(guarding)
         changed |= self._follow(group, endpoint.addresses)
-        return changed | self.parts.put(("endpoint", endpoint.link, ""), _guard(endpoint, group))
+        return changed | self.parts.put(("endpoint", endpoint.link, ""), _guard(endpoint, guarding))
+
+    def guards_of(self, link: str) -> tuple[Element, ...]:
+        """Return the elements that an endpoint's own part consists of; () for one that is not here."""
+        endpoint = self.endpoints.get(link)
+        found = _guard(endpoint, group_of(endpoint)) if endpoint is not None else []
+        return tuple(thing for thing in found if isinstance(thing, Element))
 
     def remove_endpoint(self, link: str) -> set[RulesetKey]:
         """Forget an endpoint whose link is gone."""
         endpoint = self.endpoints.pop(link, None)
         if endpoint is None:
             return set()
-        group = group_of(endpoint)
+        group, guarding = group_of(endpoint), filter_of(endpoint)
         changed = self.parts.put(("endpoint", link, ""), ())
         here = self._here[group]
         here.subtract(endpoint.addresses)
         for address in endpoint.addresses:
             if not here[address]:
                 del here[address]
-        self._links[group] -= 1
+        self._links[guarding] -= 1
         self._tenants[endpoint.tenant] -= 1
-        if not self._links[group]:
-            changed |= self._group(group) | self._ways(group)
+        if not self._links[guarding]:
+            changed |= self._group(guarding) | self._ways(guarding)
         if not self._tenants[endpoint.tenant]:
             changed |= self._tenant(endpoint.tenant)
         return changed | self._follow(group, endpoint.addresses)
@@ -159,7 +166,9 @@ class DesiredRuleset:
         return changed
 
     def set_filters(self, filters: Mapping[str, GroupFilter]) -> set[RulesetKey]:
-        """Take the policies of all groups."""
+        """Take the policies of all groups. The filter of a pod goes only when its pods have another."""
+        still = {g: f for g, f in self.filters.items() if is_of_pods(g) and self._links[g]}
+        filters = {**still, **filters}
         different = [
             group
             for group in {**self.filters, **filters}
@@ -262,6 +271,11 @@ class DesiredRuleset:
 def group_of(endpoint: Endpoint) -> str:
     """Return the key of an endpoint's group; `tenant:` without one."""
     return f"{endpoint.tenant}:{endpoint.group}"
+
+
+def filter_of(endpoint: Endpoint) -> str:
+    """Return whose rules are in force for an endpoint; `tenant:` if nobody's."""
+    return endpoint.filter or group_of(endpoint)
 
 
 def _guard(endpoint: Endpoint, group: str) -> list[RulesetObject]:

@@ -7,6 +7,7 @@ from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.filter import GroupFilter, Members
 from netfabric.fabric.network import Network
 from netfabric.fabric.peer import Peer, SessionState, Speaker
+from netfabric.fabric.placement import Placement
 from netfabric.fabric.prefix import Address, Family, Prefix
 from netfabric.fabric.route import LearnedRoute
 
@@ -193,6 +194,16 @@ class MembersChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacementsChanged:
+    """Where pods of this host belong. `full` replaces all that was said before; filters come before it."""
+
+    full: bool
+    placed: tuple[Placement, ...] = ()
+    gone: tuple[str, ...] = ()
+    """Pods (`namespace/name`) that are not there, or not here, any more. What is attached stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class BlockAnswered:
     """Answer to BlockWanted: a block, or a loan, or the reason why neither."""
 
@@ -253,4 +264,5 @@ MasterMessage: TypeAlias = (
     | LendAsked
     | LoanEnded
     | EndpointsAnswered
+    | PlacementsChanged
 )

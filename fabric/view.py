@@ -2,7 +2,7 @@
 
 Keys, under `/netfabric/v1/`: `intent/<type>/<key>`, `alloc/block/<network>/<prefix with _ for />`,
 `alloc/loan/<id>`, `alloc/<kind>/<number>`, `endpoint/<host>/<container>/<interface>`, `host/<name>`,
-`learned/<host>`, `guard/holds/<network>`.
+`learned/<host>`, `guard/holds/<network>`, `kubernetes/pod/<namespace>/<name>`, `kubernetes/filter/<tenant:name>`.
 """
 
 import json
@@ -13,11 +13,13 @@ from typing import Any
 
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
+from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.index import Index
 from netfabric.fabric.intent import network_of, peer_of, peers_of_bgp, speaker_of
 from netfabric.fabric.network import Network
 from netfabric.fabric.packed import load_routes
 from netfabric.fabric.peer import Peer, Speaker
+from netfabric.fabric.placement import Placement
 from netfabric.fabric.prefix import Address, Prefix
 from netfabric.fabric.route import LearnedRoute
 from netfabric.fabric.session import HeldLoan, SessionStatus
@@ -60,6 +62,10 @@ class ViewChange:
     endpoints: set[tuple[str, EndpointKey]] = field(default_factory=set)
     learned: set[str] = field(default_factory=set)
     objects: set[tuple[str, str]] = field(default_factory=set)
+    pods: set[tuple[str, str]] = field(default_factory=set)
+    """(host, `namespace/name`): where it is, and where it was."""
+    filters: set[str] = field(default_factory=set)
+    """Of pods."""
 
 
 def block_key(network: str, prefix: Prefix) -> str:
@@ -84,6 +90,16 @@ def holds_key(network: str) -> str:
 def endpoint_key(host: str, key: EndpointKey) -> str:
     """Return the store's key of an endpoint."""
     return f"{ROOT}endpoint/{host}/{key}"
+
+
+def pod_key(pod: str) -> str:
+    """Return the store's key of a pod's placement."""
+    return f"{ROOT}kubernetes/pod/{pod}"
+
+
+def filter_key(name: str) -> str:
+    """Return the store's key of a filter of pods."""
+    return f"{ROOT}kubernetes/filter/{name}"
 
 
 def host_key(host: str) -> str:
@@ -118,6 +134,10 @@ class View:
         self.endpoints_by_address: dict[tuple[str, Address], tuple[str, EndpointKey]] = {}
         self.hosts: dict[str, HostStatus] = {}
         self.learned: dict[str, tuple[LearnedRoute, ...]] = {}
+        self.pods: dict[str, Placement] = {}
+        self.pods_by_host: dict[str, set[str]] = {}
+        self.filters: dict[str, GroupFilter] = {}
+        """Of pods; those of endpoint groups are made of objects."""
         self.tags: dict[str, int] = {}
         """Allocated numbers by `kind/number`, with the revision."""
         self.owners: dict[str, str] = {}
@@ -165,6 +185,9 @@ class View:
             case "host":
                 self._host(rest, value)
                 change.hosts.add(rest)
+            case "kubernetes":
+                what, _, name = rest.partition("/")
+                self._kubernetes(what, name, value, change)
             case "learned":
                 change.learned.add(rest)
                 if value is None:
@@ -304,6 +327,25 @@ class View:
         self.hosts.pop(name, None)
         if value is not None:
             self.hosts[name] = load(HostStatus, value)
+
+    def _kubernetes(self, what: str, name: str, value: bytes | None, change: ViewChange) -> None:
+        if what == "filter":
+            change.filters.add(name)
+            self.filters.pop(name, None)
+            if value is not None:
+                self.filters[name] = load(GroupFilter, value)
+        elif what == "pod":
+            self._pod(name, value, change)
+
+    def _pod(self, name: str, value: bytes | None, change: ViewChange) -> None:
+        before = self.pods.pop(name, None)
+        if before is not None:
+            change.pods.add((before.host, name))
+            self.pods_by_host[before.host].discard(name)
+        if value is not None:
+            placed = self.pods[name] = load(Placement, value)
+            change.pods.add((placed.host, name))
+            self.pods_by_host.setdefault(placed.host, set()).add(name)
 
     def host_routes(self, host: str = "") -> list[LearnedRoute]:
         """Return the routes of endpoints, of one host or of all."""

@@ -26,6 +26,7 @@ from netfabric.fabric.session import (
     LoanReturned,
     MasterMessage,
     MembersChanged,
+    PlacementsChanged,
     RoutesLearned,
     SessionsChanged,
     Welcome,
@@ -51,6 +52,7 @@ _MASTER: dict[str, type[Any]] = {
     "loan_ended": LoanEnded,
     "endpoints_answered": EndpointsAnswered,
     "members_changed": MembersChanged,
+    "placements_changed": PlacementsChanged,
 }
 _BODY = {kind: name for name, kind in (*_AGENT.items(), *_MASTER.items())}
 

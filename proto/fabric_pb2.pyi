@@ -83,6 +83,7 @@ class MasterMessage(_message.Message):
     LOAN_ENDED_FIELD_NUMBER: _builtins.int
     ENDPOINTS_ANSWERED_FIELD_NUMBER: _builtins.int
     MEMBERS_CHANGED_FIELD_NUMBER: _builtins.int
+    PLACEMENTS_CHANGED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -97,6 +98,8 @@ class MasterMessage(_message.Message):
     def endpoints_answered(self) -> Global___EndpointsAnswered: ...
     @_builtins.property
     def members_changed(self) -> Global___MembersChanged: ...
+    @_builtins.property
+    def placements_changed(self) -> Global___PlacementsChanged: ...
     def __init__(
         self,
         *,
@@ -107,12 +110,13 @@ class MasterMessage(_message.Message):
         loan_ended: Global___LoanEnded | None = ...,
         endpoints_answered: Global___EndpointsAnswered | None = ...,
         members_changed: Global___MembersChanged | None = ...,
+        placements_changed: Global___PlacementsChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "placements_changed", b"placements_changed", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "placements_changed", b"placements_changed", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "intent_changed", "block_answered", "lend_asked", "loan_ended", "endpoints_answered", "members_changed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "intent_changed", "block_answered", "lend_asked", "loan_ended", "endpoints_answered", "members_changed", "placements_changed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -203,6 +207,7 @@ class Endpoint(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     MTU_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     tenant: _builtins.str
     network: _builtins.str
@@ -215,6 +220,8 @@ class Endpoint(_message.Message):
     name: _builtins.str
     mtu: _builtins.int
     sequence: _builtins.int
+    filter: _builtins.str
+    """the filter ("tenant:name") in force in place of the group's; empty: the group's"""
     @_builtins.property
     def key(self) -> Global___EndpointKey: ...
     @_builtins.property
@@ -239,10 +246,11 @@ class Endpoint(_message.Message):
         labels: _abc.Iterable[Global___Label] | None = ...,
         mtu: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        filter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "group", b"group", "host", b"host", "key", b"key", "labels", b"labels", "link", b"link", "mac", b"mac", "mtu", b"mtu", "name", b"name", "namespace", b"namespace", "network", b"network", "sequence", b"sequence", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "filter", b"filter", "group", b"group", "host", b"host", "key", b"key", "labels", b"labels", "link", b"link", "mac", b"mac", "mtu", b"mtu", "name", b"name", "namespace", b"namespace", "network", b"network", "sequence", b"sequence", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1008,6 +1016,82 @@ class MembersChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MembersChanged: _TypeAlias = MembersChanged  # noqa: Y015
+
+@_typing.final
+class Placement(_message.Message):
+    """Where pods of Kubernetes belong on this host, out of their labels and of the policies that select them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POD_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    pod: _builtins.str
+    """"namespace/name" """
+    host: _builtins.str
+    uid: _builtins.str
+    tenant: _builtins.str
+    network: _builtins.str
+    group: _builtins.str
+    filter: _builtins.str
+    """the filter in force in place of the group's"""
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """groups that it is in as a rule's peer; not told to hosts"""
+
+    def __init__(
+        self,
+        *,
+        pod: _builtins.str = ...,
+        host: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        network: _builtins.str = ...,
+        group: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        peers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group", b"group", "host", b"host", "network", b"network", "peers", b"peers", "pod", b"pod", "tenant", b"tenant", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Placement: _TypeAlias = Placement  # noqa: Y015
+
+@_typing.final
+class PlacementsChanged(_message.Message):
+    """`full` replaces all that was said before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FULL_FIELD_NUMBER: _builtins.int
+    PLACED_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
+    full: _builtins.bool
+    @_builtins.property
+    def placed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Placement]: ...
+    @_builtins.property
+    def gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        full: _builtins.bool = ...,
+        placed: _abc.Iterable[Global___Placement] | None = ...,
+        gone: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full", b"full", "gone", b"gone", "placed", b"placed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacementsChanged: _TypeAlias = PlacementsChanged  # noqa: Y015
 
 @_typing.final
 class IntentChanged(_message.Message):

@@ -17,13 +17,14 @@ from netfabric.agent.cni.configuration import (
     parse_name,
     version_of,
 )
-from netfabric.agent.cni.environment import Environment
+from netfabric.agent.cni.environment import Arguments, Environment
 from netfabric.agent.cni.problem import CniError, Code, as_json
 from netfabric.agent.cni.result import differences, names, result_of
 from netfabric.agent.cni.wire import Answer, Call
 from netfabric.agent.requests import Requests
 from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError, NamespaceGoneError, NotFoundError
+from netfabric.fabric.placement import pod_of
 
 NETWORK_LABEL = "netfabric.cni/network"
 """Names the CNI network that an endpoint came by: a GC is of one, and leaves the others' alone."""
@@ -110,8 +111,22 @@ def attach_request(environment: Environment, configuration: Configuration) -> At
         mac=arguments.mac or configuration.mac,
         mtu=configuration.mtu,
         name=arguments.name,
+        placed=_is_placed(arguments, configuration),
         labels=tuple(sorted((name, value) for name, value in labels.items() if value)),
     )
+
+
+def _is_placed(arguments: Arguments, configuration: Configuration) -> bool:
+    """Return whether netmaster says where a pod belongs: only where the call itself does not."""
+    if not configuration.kubernetes or arguments.network:
+        return False
+    if not pod_of(arguments.name, arguments.labels):
+        raise CniError(
+            Code.BAD_ENVIRONMENT,
+            "CNI_ARGS: no K8S_POD_NAME and K8S_POD_NAMESPACE: pods' labels decide on this network",
+            "leave kubernetes out of the configuration of what is not Kubernetes",
+        )
+    return True
 
 
 async def _del(requests: Requests, environment: Environment, _: Configuration) -> None:

@@ -42,6 +42,8 @@ class Configuration:
     labels: tuple[tuple[str, str], ...] = ()
     aliases: tuple[str, ...] = ()
     dns: Mapping[str, Any] = field(default_factory=dict)
+    kubernetes: bool = False
+    """Tenant, network and group come from the pod's labels, over netmaster."""
     previous: Mapping[str, Any] | None = None
     """prevResult, as it came."""
     valid: frozenset[EndpointKey] | None = None
@@ -100,8 +102,16 @@ def parse(raw: Json) -> Configuration:
         labels=metadata.labels,
         aliases=runtime.aliases,
         dns={**_dns(raw), **runtime.dns},
+        kubernetes=_kubernetes(raw),
         previous=_previous(raw) if checked.at_least("0.3.0") else None,
     )
+
+
+def _kubernetes(raw: Json) -> bool:
+    value = raw.get("kubernetes", False)
+    if not isinstance(value, bool):
+        raise wrong("kubernetes", value, "true or false")
+    return value
 
 
 def parse_attachments(raw: Json) -> Configuration:

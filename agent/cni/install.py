@@ -101,10 +101,22 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 
 
 def conflist(
-    name: str, version: str, tenant: str, network: str, group: str, socket: str
+    name: str,
+    version: str,
+    tenant: str,
+    network: str,
+    group: str,
+    socket: str,
+    kubernetes: bool = False,
 ) -> dict[str, Any]:
-    """Return a network configuration list with this plugin alone; what is "" is left to the plugin."""
-    settings = {"tenant": tenant, "network": network, "group": group, "socket": socket}
+    """Return a network configuration list with this plugin alone; what is "" is left to the plugin.
+
+    With `kubernetes`, tenant, network and group come from each pod's labels.
+    """
+    settings: dict[str, Any] = {"tenant": tenant, "network": network, "group": group}
+    if kubernetes:
+        settings = {"kubernetes": True}
+    settings["socket"] = socket
     plugin = {
         "type": build.NAME,
         **{key: value for key, value in settings.items() if value},
@@ -137,6 +149,11 @@ _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 @click.option("--tenant", default=DEFAULT_TENANT, show_default=True)
 @click.option("--network", default=DEFAULT_NETWORK, show_default=True)
 @click.option("--group", default="", help="Endpoint group.")
+@click.option(
+    "--kubernetes",
+    is_flag=True,
+    help="Tenant, network and group come from each pod's labels; netmaster has to run with --kubernetes.",
+)
 @click.option("--socket", default="", help="The agent's, if its --run-dir is not the default.")
 @click.option(
     "--cni-version",
@@ -154,6 +171,7 @@ def install_cni(
     tenant: str,
     network: str,
     group: str,
+    kubernetes: bool,
     socket: str,
     cni_version: str,
     remove: bool,
@@ -166,8 +184,8 @@ def install_cni(
                 click.echo(f"removed {path}")
             return
         plugin = build.plugin()
-        text = json.dumps(conflist(name, cni_version, tenant, network, group, socket), indent=2)
-        place.install(plugin.path, text + "\n")
+        made = conflist(name, cni_version, tenant, network, group, socket, kubernetes)
+        place.install(plugin.path, json.dumps(made, indent=2) + "\n")
     except FabricError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"installed {place.binary} ({plugin.how}) and {place.configuration}")

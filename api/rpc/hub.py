@@ -1,7 +1,7 @@
 """What the sessions of one netmaster share: the store, the history of intent, the routes, each other."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -12,7 +12,12 @@ from netfabric.api.store.base import Store
 from netfabric.fabric.controller_intent import Intents
 from netfabric.fabric.controller_routes import RouteTable, Subnets
 from netfabric.fabric.errors import FabricError, UnavailableError
-from netfabric.fabric.session import HeldLoan, IntentChanged, MembersChanged
+from netfabric.fabric.session import (
+    HeldLoan,
+    IntentChanged,
+    MembersChanged,
+    PlacementsChanged,
+)
 from netfabric.fabric.view import View, ViewChange, host_key
 from netfabric.proto.codec import master_to_wire
 
@@ -29,6 +34,10 @@ class Listener(Protocol):
 
     def intent_changed(self) -> None:
         """Intent has moved on."""
+        ...
+
+    def pod_changed(self, pod: str) -> None:
+        """A pod that is on the host, or was, has another placement."""
         ...
 
     def loan_changed(self, before: HeldLoan | None, after: HeldLoan | None) -> None:
@@ -103,7 +112,10 @@ class Hub:
             lives = f".{self._replaced}" if self._replaced else ""
             self.intents.begin(self.store.epoch + lives)
         self._routes_moved |= self.table.follow(change)
-        if intent_moved or members_moved or self._routes_moved:
+        for host, pod in change.pods:
+            if session := self.sessions.get(host):
+                session.pod_changed(pod)
+        if intent_moved or members_moved or self._routes_moved or change.pods:
             self._gather()
         for loan in change.loans:
             self._loan(loan)
@@ -219,6 +231,14 @@ class Hub:
             then = change if change.full else MembersChanged(False, removed=change.removed)
             self._members[since] = (_encoded(first), _encoded(then))
         return self._members[since]
+
+    def placements(self, host: str, pods: Iterable[str] | None) -> PlacementsChanged:
+        """Return where these pods of a host are placed; all of the host's if that is None."""
+        known, here = self.view.pods, self.view.pods_by_host.get(host, set())
+        wanted = sorted(here if pods is None else pods)
+        placed = tuple(replace(known[pod], peers=()) for pod in wanted if pod in here)
+        gone = tuple(pod for pod in wanted if pod not in here)
+        return PlacementsChanged(pods is None, placed, gone)
 
     def _networks(self, since: int | None) -> tuple[bytes, bool]:
         """Return the encoded networks and filters of a message, and whether there are any."""
