@@ -90,7 +90,8 @@ class Callers:
             raise NotFoundError(
                 f"endpoint {key}: not attached on host {self._host.settings.host}", "ADD it first"
             )
-        return await self._thread.ask(self._datapath.check, endpoint)
+        guards = self._host.guard.elements(endpoint)
+        return await self._thread.ask(self._datapath.check, endpoint, guards)
 
     def unready(self) -> str:
         """See `requests.Requests`."""

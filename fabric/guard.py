@@ -8,7 +8,7 @@ from netfabric.fabric.endpoint import AttachRequest, Endpoint
 from netfabric.fabric.errors import FabricError, KernelError
 from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.network import Network
-from netfabric.fabric.ruleset import RulesetKey, RulesetObject, RulesetReading
+from netfabric.fabric.ruleset import Element, RulesetKey, RulesetObject, RulesetReading
 from netfabric.fabric.ruleset_desired import DesiredRuleset
 from netfabric.fabric.ruleset_plan import Transaction, transaction
 from netfabric.fabric.session import MembersChanged
@@ -70,6 +70,11 @@ class Guard:
     def admit(self, endpoint: Endpoint) -> Transaction | None:
         """Return what has to be in force before a new endpoint stands."""
         return self._transaction(self.desired.put_endpoint(endpoint))
+
+    def elements(self, endpoint: Endpoint) -> tuple[Element, ...]:
+        """Return what of an endpoint the table should hold now; () where no table is kept."""
+        kept = self.enabled and self.active and self.actual is not None
+        return self.desired.guards_of(endpoint.link) if kept else ()
 
     def release(self, link: str) -> None:
         """An endpoint's link is gone."""

@@ -36,6 +36,7 @@ from netfabric.fabric.kernel import (
     key_of,
 )
 from netfabric.fabric.prefix import Address
+from netfabric.fabric.ruleset import Element
 from netfabric.fabric.ruleset_plan import Transaction
 
 _INDEXES = range(0x10000, 0x100000, 2)
@@ -245,7 +246,7 @@ class RoutedDatapath:
         if refused and self._find(found.name) is not None:
             raise min(refused.items())[1].error(f"link {found.name}: cannot be detached")
 
-    def check(self, endpoint: Endpoint) -> tuple[str, ...]:
+    def check(self, endpoint: Endpoint, guards: Sequence[Element] = ()) -> tuple[str, ...]:
         """See `base.Datapath`."""
         with self._lock:
             found = self._find(endpoint.link)
@@ -257,7 +258,13 @@ class RoutedDatapath:
             return (
                 *host_end.problems(found, parts, endpoint),
                 *self._problems_inside(found, endpoint),
+                *self._missing(guards),
             )
+
+    def _missing(self, guards: Sequence[Element]) -> Iterator[str]:
+        for guard in guards:
+            if self._nftables is None or not self._nftables.has(guard):
+                yield f"the packet filter lacks an element of its set {guard.set}"
 
     def _problems_inside(self, found: Link, endpoint: Endpoint) -> Sequence[str]:
         try:
