@@ -1,9 +1,11 @@
 """`netplugin install-cni`: the plugin's binary and a network configuration, put where engines look; and removed."""
 
+import fcntl
 import json
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,23 +39,37 @@ class Place:
 
         Raise ConflictError where another's file has that name, KernelError where a file cannot be written.
         """
-        self._refuse_foreign()
-        _write(self.binary, plugin.read_bytes(), 0o755)
-        _write(self.configuration, text.encode(), 0o644)
+        with self._alone():
+            self._refuse_foreign()
+            _write(self.binary, plugin.read_bytes(), 0o755)
+            _write(self.configuration, text.encode(), 0o644)
 
     def remove(self) -> tuple[Path, ...]:
         """Remove what is ours, the configuration first; return what was there. Raise as `install`."""
-        self._refuse_foreign()
         removed = []
-        for path in (self.configuration, self.binary):
-            try:
-                path.unlink()
-                removed.append(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise KernelError(f"{path}: {error.strerror}", "run as root") from None
+        with self._alone():
+            self._refuse_foreign()
+            for path in (self.configuration, self.binary):
+                try:
+                    path.unlink()
+                    removed.append(path)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise KernelError(f"{path}: {error.strerror}", "run as root") from None
         return tuple(removed)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other installation run meanwhile, and sweep up after one that was killed."""
+        with ExitStack() as stack:
+            for directory in sorted({self.binary.parent, self.configuration.parent}):
+                if directory.is_dir():
+                    stack.callback(os.close, _locked(directory))
+            for path in (self.binary, self.configuration):
+                for left in path.parent.glob(f".{path.name}-????????"):
+                    left.unlink(missing_ok=True)
+            yield
 
     def _refuse_foreign(self) -> None:
         if (data := _read(self.binary)) is not None and _MARK not in data:
@@ -70,6 +86,16 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise KernelError(f"{path}: {error.strerror}", "run as root") from None
+
+
+def _locked(directory: Path) -> int:
+    """Return a directory's descriptor, locked until it is closed: also by the end of the process."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        raise KernelError(f"{directory}: {error.strerror}", "run as root") from None
+    return descriptor
 
 
 def _is_ours(data: bytes) -> bool:
@@ -92,12 +118,22 @@ def _write(path: Path, data: bytes, mode: int) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(name, path)
+            _persist(path.parent)
         except BaseException:
             with suppress(OSError):
                 os.unlink(name)
             raise
     except OSError as error:
         raise KernelError(f"{path}: {error.strerror}", "run as root, or choose another") from None
+
+
+def _persist(directory: Path) -> None:
+    """Have a directory's entries outlive a loss of power."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def conflist(
