@@ -122,7 +122,7 @@ class Host:
                 await asyncio.sleep(0.02)
 
 
-def _name(kind: str) -> str:
+def own_name(kind: str) -> str:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     return f"nfcn{worker}-{os.getpid()}-{kind}{next(_serial)}"
 
@@ -143,7 +143,7 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture
 async def host(stack: ExitStack, command: tuple[str, ...]) -> AsyncIterator[Host]:
-    namespace = Namespace(_name("h"))
+    namespace = Namespace(own_name("h"))
     stack.callback(namespace.delete)
     namespace.create()
     for address in HOST_ADDRESSES:
@@ -162,7 +162,7 @@ async def host(stack: ExitStack, command: tuple[str, ...]) -> AsyncIterator[Host
 
 @pytest.fixture
 def container(stack: ExitStack) -> Namespace:
-    namespace = Namespace(_name("c"))
+    namespace = Namespace(own_name("c"))
     stack.callback(namespace.delete)
     namespace.create()
     return namespace
