@@ -166,6 +166,13 @@ class Addresses:
         if pool := self.pools.get((network, family_of(address))):
             pool.release(address)
 
+    def unreserve(self, network: str, address: Address) -> None:
+        """Free an address that cools down only because it was reserved; durably."""
+        self.cooling.drop(network, address)
+        self.ledger.write(JournalChange(cooled=(address,)))
+        self._release(network, address)
+        self._return_unused(network, address)
+
     def cool(self, network: str, addresses: Iterable[Address], until: float) -> None:
         """Keep addresses from being given out until then."""
         self.use(network, addresses)

@@ -10,7 +10,7 @@ from netfabric.fabric.errors import (
     NotFoundError,
     UnavailableError,
 )
-from netfabric.fabric.events import HostSettings
+from netfabric.fabric.events import HostSettings, ReserveRequested
 from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.ipam import usable
 from netfabric.fabric.network import Network
@@ -20,9 +20,16 @@ from netfabric.fabric.prefix import Address, family_of
 
 def admit(request: AttachRequest, network: Network | None, host: str) -> Network:
     """Return the network that a request names; raise what is wrong with the request."""
+    network = _carried(f"{request.tenant}:{request.network}", network, host)
+    for address in request.addresses:
+        admit_address(address, network)
+    return network
+
+
+def _carried(key: str, network: Network | None, host: str) -> Network:
     if network is None:
         raise NotFoundError(
-            f"network {request.tenant}:{request.network}: not known on host {host}",
+            f"network {key}: not known on host {host}",
             "netctl net ls -a lists the networks; netctl net create makes one",
         )
     if network.encap != "routed":
@@ -30,9 +37,19 @@ def admit(request: AttachRequest, network: Network | None, host: str) -> Network
             f"network {network.key}: this host cannot carry encap {network.encap}",
             "use a network with encap routed",
         )
-    for address in request.addresses:
-        _admit_address(address, network)
     return network
+
+
+def admit_address(asked: ReserveRequested, network: Network | None, host: str) -> None:
+    """Raise what is wrong with an address that is to be reserved."""
+    found = _carried(asked.network, network, host)
+    if found.range_of(asked.family) is None:
+        raise InvalidError(
+            f"network {found.key} has no IPv{asked.family} subnet",
+            f"ask for an address of {' or '.join(str(r.subnet) for r in found.ranges)}",
+        )
+    if asked.wanted is not None:
+        _admit_address(asked.wanted, found)
 
 
 def admit_group(request: AttachRequest, filters: Mapping[str, GroupFilter], host: str) -> None:
@@ -54,7 +71,8 @@ def admit_group(request: AttachRequest, filters: Mapping[str, GroupFilter], host
         )
 
 
-def _admit_address(address: Address, network: Network) -> None:
+def admit_address(address: Address, network: Network) -> None:
+    """Raise InvalidError where a network never gives an address."""
     range_ = network.range_of(family_of(address))
     if range_ is None or address not in range_.subnet:
         raise InvalidError(

@@ -1,6 +1,6 @@
 """Every attachment of a host: what each ADD and DEL does next, whatever happens in between."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import heappop, heappush
@@ -294,6 +294,15 @@ class Attachments:
             self._refuse(attachment, error)
         elif attachment.phase is Phase.MENDING:
             self._stand(attachment, now)
+
+    def bereaved(self, there: Container[str], now: float) -> None:
+        """End those whose engine has the inner end, and whose link is not there: only a new start gives one."""
+        for found in list(self.known.values()):
+            endpoint, phase = found.endpoint, found.phase
+            stands = phase in STANDING or phase is Phase.MENDING
+            if stands and endpoint and endpoint.handed_over and endpoint.link not in there:
+                gone = NamespaceGoneError(f"link {endpoint.link}: it is gone", "start it again")
+                self._mended(found, gone, now)
 
     def stored(self, key: EndpointKey, sequence: int) -> None:
         """netmaster has the endpoint, and lets this host announce it."""

@@ -147,6 +147,14 @@ class DetachAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveAnswer:
+    """The caller gets an address, durably reserved."""
+
+    token: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """The caller of any request gets an error."""
 
@@ -177,6 +185,7 @@ Effect: TypeAlias = (
     | Tell
     | AttachAnswer
     | DetachAnswer
+    | ReserveAnswer
     | Refuse
     | Warn
 )

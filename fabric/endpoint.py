@@ -5,6 +5,11 @@ from typing import Self
 
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of, host_prefix
 
+DOCKER_LABEL = "netfabric.cnm/network"
+"""Names the Docker network that an endpoint came by: Docker alone ends it, and moves its inner end by itself."""
+GATEWAY_LABEL = "netfabric.cnm/gateway"
+"""The number of its gateway among those of its container; none means 1."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class EndpointKey:
@@ -65,6 +70,16 @@ class Endpoint:
     """Kept in the store; of two places for one address the higher wins."""
     filter: str = ""
     """The filter that is in force in place of its group's (`tenant:name`); empty: its group's."""
+
+    @property
+    def handed_over(self) -> bool:
+        """Return whether the engine moves the container's end into its namespace, and sets it up."""
+        return any(name == DOCKER_LABEL for name, _ in self.labels)
+
+    @property
+    def inner(self) -> str:
+        """Return the name that the container's end is born with."""
+        return f"nd{self.link[2:]}" if self.handed_over else self.key.interface
 
     @property
     def prefixes(self) -> tuple[Prefix, ...]:

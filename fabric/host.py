@@ -28,6 +28,8 @@ from netfabric.fabric.events import (
     PeerUp,
     Programmed,
     Recorded,
+    ReleaseRequested,
+    ReserveRequested,
     Started,
     Tick,
     UplinksChanged,
@@ -39,6 +41,7 @@ from netfabric.fabric.membership import Membership
 from netfabric.fabric.network import Network
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.prefix import Prefix
+from netfabric.fabric.reservations import Reservations
 from netfabric.fabric.route import Announcement
 from netfabric.fabric.session import (
     BlockAnswered,
@@ -79,6 +82,7 @@ class Host:
         self.attachments = Attachments(
             settings, self.out, self.ledger, self.addresses, self.speaking, self.guard
         )
+        self.reservations = Reservations(self.attachments, self.addresses, self.ledger, self.out)
         self.networks: dict[str, Network] = {}
         self.attachments.networks = self.networks
         self.intent: IntentChanged | None = None
@@ -116,6 +120,10 @@ class Host:
             case CollectRequested(token, valid):
                 stale = [key for key in self.attachments.known if key not in valid]
                 self.attachments.remove(token, stale, now)
+            case ReserveRequested():
+                self.reservations.reserve(event, now)
+            case ReleaseRequested(network, address):
+                self.reservations.release(network, address)
             case Attached(key, error):
                 self.attachments.attached(key, error, now)
             case Detached(key, error):
@@ -153,6 +161,7 @@ class Host:
             case Tick():
                 pass
         self._tick(now)
+        self.reservations.look(now)
 
     def _matching(self, key: EndpointKey) -> list[EndpointKey]:
         if key.interface:
@@ -198,6 +207,8 @@ class Host:
         return Phase.UP if stands else Phase.MENDING
 
     def _repair(self, observed: KernelState, now: float) -> None:
+        there = {t.name for t in observed.objects.values() if isinstance(t, EndpointLink)}
+        self.attachments.bereaved(there, now)
         up = {endpoint.link: endpoint for endpoint in self.attachments.endpoints()}
         busy = self.attachments.busy()
         self.upkeep.audit(observed, up, busy, sweep=now >= self.sweep_at)
@@ -250,6 +261,7 @@ class Host:
         wanted = self.addresses.answered(answer)
         if answer.error:
             self.attachments.no_block(answer, wanted)
+            self.reservations.no_block(answer, wanted)
         self._aggregates()
         self.attachments.addresses_came(now)
 

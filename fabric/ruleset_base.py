@@ -31,6 +31,8 @@ ICMP, TCP, UDP, ICMP6, SCTP = 1, 6, 17, 58, 132
 _KNOWN = HasBit("ct state", 2 | 4)
 """Established or related: replies, and errors about what was allowed."""
 _ECHO, _ECHO6 = 8, 128
+_SOLICIT = 135
+"""Neighbour solicitation (RFC 4861): Docker's containers look the gateway's MAC up."""
 _DNS = 53
 _RAW = -300
 """Before connection tracking: what is forged leaves no trace there."""
@@ -93,7 +95,7 @@ def _forwarding() -> tuple[Chain, ...]:
 
 
 def _host_protection() -> tuple[Chain, ...]:
-    """Endpoints may ask the host for an echo and for names; it may open anything towards them."""
+    """Endpoints may ask the host for an echo, for names and for its MAC; it may open anything towards them."""
     return (
         Chain(
             "input",
@@ -111,6 +113,7 @@ def _open_on_host() -> tuple[Rule, ...]:
     return (
         rule("echo", (family_is(IPV4), Is("protocol", ICMP), Is("icmp type", _ECHO))),
         rule("echo6", (family_is(IPV6), Is("protocol", ICMP6), Is("icmp type", _ECHO6))),
+        rule("neighbour", (family_is(IPV6), Is("protocol", ICMP6), Is("icmp type", _SOLICIT))),
         rule("dns", (Is("protocol", UDP), Between("destination port", _DNS, _DNS))),
         rule("dns tcp", (Is("protocol", TCP), Between("destination port", _DNS, _DNS))),
     )

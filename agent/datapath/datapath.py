@@ -9,7 +9,16 @@ from errno import EBUSY, EEXIST, ENOENT
 from itertools import groupby
 from pathlib import Path
 
-from netfabric.agent.datapath import container, feature, host_end, link, nexthop, route, sysctl
+from netfabric.agent.datapath import (
+    container,
+    feature,
+    handover,
+    host_end,
+    link,
+    nexthop,
+    route,
+    sysctl,
+)
 from netfabric.agent.datapath.base import Prepared
 from netfabric.agent.datapath.graveyard import Graveyard
 from netfabric.agent.datapath.link import Link
@@ -45,6 +54,7 @@ _INDEXES = range(0x10000, 0x100000, 2)
 Chosen here, so that everything about a pair goes out without a look-up in between.
 """
 _ATTEMPTS = 8
+_OWN_NAMESPACE = "/proc/thread-self/ns/net"
 _LOWEST_METRIC = 2
 """Endpoints' own routes have 0 (IPv4) and 1 (IPv6), and always win."""
 
@@ -66,7 +76,7 @@ class RoutedDatapath:
         self._routes = RouteBook(metric)
         self._next = random.randrange(len(_INDEXES))
         with self._home():
-            self._inode = os.stat("/proc/thread-self/ns/net").st_ino
+            self._inode = os.stat(_OWN_NAMESPACE).st_ino
             self._netlink = Netlink()
             self._graveyard = Graveyard(Netlink())
         self._netlink.enlarge()
@@ -103,6 +113,10 @@ class RoutedDatapath:
 
     def attach(self, endpoint: Endpoint) -> None:
         """See `base.Datapath`."""
+        if endpoint.handed_over:
+            with self._lock, opened(self._namespace or _OWN_NAMESPACE) as home:
+                self._attach_ahead(endpoint, home)
+            return
         with self._lock, opened(endpoint.namespace) as descriptor:
             if os.fstat(descriptor).st_ino == self._inode:
                 raise InvalidError(
@@ -117,12 +131,7 @@ class RoutedDatapath:
                 within.close()
 
     def _attach(self, endpoint: Endpoint, descriptor: int, within: Netlink) -> None:
-        found = self._find(endpoint.link)
-        if found is not None and not found.ours:
-            raise ConflictError(
-                f"endpoint {endpoint.key}: link {endpoint.link} on the host is not ours",
-                f"ip link delete {endpoint.link}",
-            )
+        found = self._find_ours(endpoint)
         if found is not None and self._inner(found, endpoint, within) is None:
             self._bury(found)  # its other end was taken away
             found = None
@@ -135,6 +144,30 @@ class RoutedDatapath:
         except FabricError:
             self._remove(index)
             raise
+
+    def _attach_ahead(self, endpoint: Endpoint, home: int) -> None:
+        """Make a pair with both ends here: the engine moves the inner one, and sets it up itself."""
+        found = self._find_ours(endpoint)
+        index = found.index if found else self._create(endpoint, home, self._netlink)
+        try:
+            self._build_outer(endpoint, index, host_end.wants_ipv6(endpoint), found)
+            refused = self._netlink.send(handover.answering(endpoint, index))
+            for refusal in refused.values():
+                raise refusal.error(f"endpoint {endpoint.key}: gateway on {endpoint.link}")
+        except FabricError:
+            if found is None:
+                self._remove(index)
+            raise
+
+    def _find_ours(self, endpoint: Endpoint) -> Link | None:
+        """Return an endpoint's link if there is one; raise ConflictError where it is not ours."""
+        found = self._find(endpoint.link)
+        if found is not None and not found.ours:
+            raise ConflictError(
+                f"endpoint {endpoint.key}: link {endpoint.link} on the host is not ours",
+                f"ip link delete {endpoint.link}",
+            )
+        return found
 
     def _find(self, name: str) -> Link | None:
         return container.find(self._netlink, name)
@@ -168,7 +201,7 @@ class RoutedDatapath:
             endpoint.link,
             index,
             host_end.MAC,
-            endpoint.key.interface,
+            endpoint.inner,
             endpoint.mac,
             descriptor,
             endpoint.mtu,
@@ -176,7 +209,7 @@ class RoutedDatapath:
 
     def _make_room(self, endpoint: Endpoint, within: Netlink) -> None:
         """Free the interface's name where a detached pair still holds it; else raise ConflictError."""
-        inner = container.find(within, endpoint.key.interface)
+        inner = container.find(within, endpoint.inner)
         if inner is None:
             return
         body = self._netlink.ask(link.get_index(inner.peer)) if inner.peer else None
@@ -184,11 +217,11 @@ class RoutedDatapath:
         if outer is not None and outer.buried and outer.peer == inner.index:
             self._remove(outer.index)
             return
-        if outer is None and container.find(within, endpoint.key.interface) is None:
+        if outer is None and container.find(within, endpoint.inner) is None:
             return  # it has just been removed
         raise ConflictError(
             f"endpoint {endpoint.key}: {endpoint.namespace} has an interface"
-            f" {endpoint.key.interface} already",
+            f" {endpoint.inner} already",
             "choose another interface name, or remove that interface",
         )
 
@@ -267,6 +300,8 @@ class RoutedDatapath:
                 yield f"the packet filter lacks an element of its set {guard.set}"
 
     def _problems_inside(self, found: Link, endpoint: Endpoint) -> Sequence[str]:
+        if endpoint.handed_over:
+            return handover.problems(self._netlink, endpoint, found.index)
         try:
             with opened(endpoint.namespace) as descriptor, inside(descriptor, endpoint.namespace):
                 within = Netlink()

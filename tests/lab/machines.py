@@ -119,6 +119,7 @@ class Machine:
                 netmaster=f"{NETMASTER_ADDRESS}:{GRPC_PORT}",
                 run_dir=str(self.directory),
                 state_dir=str(self._state),
+                cnm_socket=str(self.directory / "netfabric.sock"),
             )
         )
         command = str(COMMANDS / "netplugin"), "--config", str(conf)
