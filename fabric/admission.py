@@ -22,7 +22,7 @@ def admit(request: AttachRequest, network: Network | None, host: str) -> Network
     """Return the network that a request names; raise what is wrong with the request."""
     network = _carried(f"{request.tenant}:{request.network}", network, host)
     for address in request.addresses:
-        admit_address(address, network)
+        _admit_address(address, network)
     return network
 
 
@@ -40,7 +40,7 @@ def _carried(key: str, network: Network | None, host: str) -> Network:
     return network
 
 
-def admit_address(asked: ReserveRequested, network: Network | None, host: str) -> None:
+def admit_reservation(asked: ReserveRequested, network: Network | None, host: str) -> None:
     """Raise what is wrong with an address that is to be reserved."""
     found = _carried(asked.network, network, host)
     if found.range_of(asked.family) is None:
@@ -71,8 +71,7 @@ def admit_group(request: AttachRequest, filters: Mapping[str, GroupFilter], host
         )
 
 
-def admit_address(address: Address, network: Network) -> None:
-    """Raise InvalidError where a network never gives an address."""
+def _admit_address(address: Address, network: Network) -> None:
     range_ = network.range_of(family_of(address))
     if range_ is None or address not in range_.subnet:
         raise InvalidError(

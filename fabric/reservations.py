@@ -62,7 +62,7 @@ class Reservations:
         if not (attachments.ready and attachments.informed):
             return False
         network = attachments.networks.get(key)
-        admission.admit_address(asked, network, attachments.settings.host)
+        admission.admit_reservation(asked, network, attachments.settings.host)
         address = self.addresses.take(key, asked.family, asked.wanted)
         if address is None:
             if asked.wanted and self.addresses.pools[key, asked.family].holds(asked.wanted):
