@@ -83,8 +83,11 @@ class Ipam:
         return found
 
     async def release_address(self, body: Json) -> dict[str, Any]:
-        """Give back what no endpoint came for; an endpoint's own addresses went with it, and cool down."""
-        pool, address = Pool.parse(needed(body, "PoolID")), address_of(body, "Address")
-        if address is not None:
-            self._requests.release(pool.network, address)
+        """Give back what no endpoint came for; an endpoint's own addresses went with it, and cool down.
+
+        An address that came with CreateEndpoint's answer has no pool here.
+        """
+        pool, address = text(body, "PoolID"), address_of(body, "Address")
+        if pool and address is not None:
+            self._requests.release(Pool.parse(pool).network, address)
         return {}
