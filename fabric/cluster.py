@@ -4,7 +4,7 @@ One changed object costs the pods that it is about: a pod itself, a namespace or
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from netfabric.fabric.errors import InvalidError
@@ -146,7 +146,8 @@ class Cluster:
         filters, self._stale_filters = self._stale_filters, set()
         for key in filters:
             self._filter(key)
-        moved = self._rematch(self._peers.keys() - before, before - self._peers.keys())
+        others = self.pods.keys() - stale
+        moved = self._rematch(others, self._peers.keys() - before, before - self._peers.keys())
         for key in stale | moved:
             self._place(key)
         return stale | moved, filters
@@ -204,16 +205,16 @@ class Cluster:
         policies = [self.policies[name] for name in group.policies]
         return filter_of(group, policies, lambda port: self._numbers.get(port, Counter()))
 
-    def _rematch(self, came: set[str], went: set[str]) -> set[str]:
-        """Return the pods that are in groups of peers which are new, or gone."""
+    def _rematch(self, pods: Iterable[str], came: set[str], went: set[str]) -> set[str]:
+        """Return those of some pods that are in groups of peers which are new, or gone."""
         if not (came or went):
             return set()
         new = [self._peers[key] for key in came]
         return {
             key
-            for key, pod in self.pods.items()
-            if any(self._in(peer, pod) for peer in new)
-            or not went.isdisjoint(self.placements[key].peers if key in self.placements else ())
+            for key in pods
+            if any(self._in(peer, self.pods[key]) for peer in new)
+            or not went.isdisjoint(self.placements[key].peers)
         }
 
     def _in(self, group: PeerGroup, pod: Pod) -> bool:
