@@ -123,7 +123,7 @@ class Host:
             case ReserveRequested():
                 self.reservations.reserve(event, now)
             case ReleaseRequested(network, address):
-                self.reservations.release(network, address)
+                self.addresses.give_up(network, address)
             case Attached(key, error):
                 self.attachments.attached(key, error, now)
             case Detached(key, error):
@@ -192,6 +192,7 @@ class Host:
             self._spare_unknown_links(now)
             self._repair(event.observed, now)
             self._intent(journal.intent, now, durable=True)
+            self.addresses.recall_reserved(now)
             self.attachments.resume_leaving(now)
 
     def _recover(self, journal: JournalState) -> None:

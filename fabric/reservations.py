@@ -35,8 +35,6 @@ class Reservations:
     out: list[Effect]
     waiting: dict[int, tuple[ReserveRequested, float]] = field(default_factory=dict)
     """By token, with the time at which it is too late."""
-    held: dict[tuple[str, Address], float] = field(default_factory=dict)
-    """Reserved since start, until when: what may be freed at once, since nobody has seen it."""
 
     def reserve(self, asked: ReserveRequested, now: float) -> None:
         """Give an address, as soon as there is one."""
@@ -74,10 +72,7 @@ class Reservations:
         return True
 
     def _hold(self, asked: ReserveRequested, address: Address, until: float) -> None:
-        self.addresses.cool(asked.network, (address,), until)
-        cooling = self.addresses.cooling.until
-        self.held = {where: end for where, end in self.held.items() if cooling.get(where) == end}
-        self.held[asked.network, address] = until
+        self.addresses.keep_reserved(asked.network, address, until)
         change = JournalChange(cooling=((address, until),))
         self.ledger.write(change, partial(self._durable, asked, address))
 
@@ -87,14 +82,8 @@ class Reservations:
         if error is None:
             self.out.append(ReserveAnswer(asked.token, address))
         else:
-            self.release(asked.network, address)
+            self.addresses.give_up(asked.network, address)
             self.out.append(Refuse(asked.token, error))
-
-    def release(self, network: str, address: Address) -> None:
-        """Free an address that no endpoint came for. What is held no more cools down as others do."""
-        until = self.held.pop((network, address), None)
-        if until is not None and self.addresses.cooling.until.get((network, address)) == until:
-            self.addresses.unreserve(network, address)
 
     def _too_late(self, asked: ReserveRequested) -> FabricError:
         settings = self.attachments.settings

@@ -123,7 +123,7 @@ def network_of(
 
 
 def _pool_of(pool: Json) -> Prefix | None:
-    if pool.get("AddressSpace") not in SPACES.values():
+    if text(pool, "AddressSpace") not in ("", *SPACES.values()):  # a swarm's manager names none
         raise InvalidError(
             "docker network create: its addresses are another IPAM driver's",
             "add --ipam-driver netfabric",

@@ -93,6 +93,8 @@ class Machine:
         self.namespace = Namespace(node.namespace)
         self.directory = files.node(node.name)
         self._state = files.node_state(node.name)
+        self.more: dict[str, str] = {}
+        """Further settings of the agent, for its next start."""
         self.netplugin = Process(node.name, "netplugin", self.namespace, self.directory)
         self.exabgp = Process(node.name, "exabgp", self.namespace, self.directory / "exabgp")
         self.engine = Engine(
@@ -119,7 +121,8 @@ class Machine:
                 netmaster=f"{NETMASTER_ADDRESS}:{GRPC_PORT}",
                 run_dir=str(self.directory),
                 state_dir=str(self._state),
-                cnm_socket=str(self.directory / "netfabric.sock"),
+                cnm_socket=str(self.directory / "cnm.sock"),
+                **self.more,
             )
         )
         command = str(COMMANDS / "netplugin"), "--config", str(conf)
