@@ -177,7 +177,7 @@ class Cluster:
         if pod is None:
             return None
         policies = [self.policies[name] for name in self._policies_in.get(pod.namespace, ())]
-        return guarded(pod, self.tenant(pod), policies)
+        return guarded(pod, self.tenant(pod), self._label(pod, GROUP), policies)
 
     def _filter(self, key: str) -> None:
         """Make, change or drop a filter, and the groups of peers that no other one speaks of."""

@@ -182,22 +182,25 @@ class Guarded:
     """`namespace/name`, sorted."""
     ports: tuple[tuple[NamedPort, int], ...] = ()
     """Of those that the policies speak of: what they are in these pods."""
+    group: str = ""
+    """Their endpoint group, `tenant:group`: its rules hold as well."""
 
     @property
     def key(self) -> str:
         """Return the filter's key, `tenant:name`."""
         namespace = self.policies[0].partition("/")[0]
-        return f"{self.tenant}:{PODS}{namespace}-{_digest(repr((self.policies, self.ports)))}"
+        return f"{self.tenant}:{PODS}{namespace}-{_digest(repr((self.policies, self.ports, self.group)))}"
 
 
-def guarded(pod: Pod, tenant: str, policies: Iterable[NetworkPolicy]) -> Guarded | None:
+def guarded(pod: Pod, tenant: str, group: str, policies: Iterable[NetworkPolicy]) -> Guarded | None:
     """Return with whom a pod is guarded alike; None where no policy selects it: everything may reach it."""
     chosen = sorted((p for p in policies if p.selects(pod)), key=lambda p: p.name)
     if not chosen:
         return None
     named = sorted({port for policy in chosen for port in policy.named("in")})
     ports = tuple((port, pod.ports[port]) for port in named if port in pod.ports)
-    return Guarded(tenant, tuple(policy.name for policy in chosen), ports)
+    own = f"{tenant}:{group}" if group else ""
+    return Guarded(tenant, tuple(policy.name for policy in chosen), ports, own)
 
 
 def filter_of(
@@ -212,7 +215,8 @@ def filter_of(
         for direction in sorted(isolated)
     ]
     ordered = tuple(sorted(rules, key=lambda rule: rule.order))
-    return GroupFilter(group.key, "allow", ordered), tuple(compiled.peers.values())
+    made = GroupFilter(group.key, "allow", ordered, also=group.group)
+    return made, tuple(compiled.peers.values())
 
 
 class _Compiled:

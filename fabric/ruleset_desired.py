@@ -82,7 +82,9 @@ class DesiredRuleset:
     _here: defaultdict[str, Counter[Address]] = field(default_factory=lambda: defaultdict(Counter))
     """By group: addresses of this host's own endpoints."""
     _links: Counter[str] = field(default_factory=Counter)
-    """By group whose rules are in force (`tenant:` without one): how many endpoints are here."""
+    """By group whose chains are needed (`tenant:` without one): by how many endpoints here, and filters of pods."""
+    _also: dict[str, str] = field(default_factory=dict)
+    """By filter that is here: the group whose chains it leads on to."""
     _tenants: Counter[str] = field(default_factory=Counter)
     _peers: dict[str, frozenset[str]] = field(default_factory=dict)
     """By group that is here: the groups that its rules speak of."""
@@ -109,12 +111,10 @@ class DesiredRuleset:
         group, guarding = group_of(endpoint), filter_of(endpoint)
         self.endpoints[endpoint.link] = endpoint
         self._here[group].update(endpoint.addresses)
-        self._links[guarding] += 1
         self._tenants[endpoint.tenant] += 1
         if self._tenants[endpoint.tenant] == 1:
             changed |= self._tenant(endpoint.tenant)
-        if self._links[guarding] == 1:
-            changed |= self._group(guarding) | self._ways(guarding)
+        changed |= self._need(guarding)
         changed |= self._follow(group, endpoint.addresses)
         return changed | self.parts.put(("endpoint", endpoint.link, ""), _guard(endpoint, guarding))
 
@@ -136,10 +136,8 @@ class DesiredRuleset:
         for address in endpoint.addresses:
             if not here[address]:
                 del here[address]
-        self._links[guarding] -= 1
         self._tenants[endpoint.tenant] -= 1
-        if not self._links[guarding]:
-            changed |= self._group(guarding) | self._ways(guarding)
+        changed |= self._let_go(guarding)
         if not self._tenants[endpoint.tenant]:
             changed |= self._tenant(endpoint.tenant)
         return changed | self._follow(group, endpoint.addresses)
@@ -202,6 +200,26 @@ class DesiredRuleset:
 
     # parts
 
+    def _need(self, group: str) -> set[RulesetKey]:
+        """Have a group's chains for one user more."""
+        self._links[group] += 1
+        return self._group(group) | self._ways(group) if self._links[group] == 1 else set()
+
+    def _let_go(self, group: str) -> set[RulesetKey]:
+        """Have them for one user less."""
+        self._links[group] -= 1
+        return self._group(group) | self._ways(group) if not self._links[group] else set()
+
+    def _lead_on(self, group: str, also: str) -> set[RulesetKey]:
+        """Have the chains that a filter leads on to, and no longer those that it did."""
+        before = self._also.pop(group, "")
+        if also:
+            self._also[group] = also
+        if also == before:
+            return set()
+        changed = self._need(also) if also else set()
+        return changed | (self._let_go(before) if before else set())
+
     def _group(self, group: str) -> set[RulesetKey]:
         """Make, change or remove a group's chains and the sets that they need."""
         wanted = self.filters.get(group) if self._links[group] else None
@@ -213,7 +231,7 @@ class DesiredRuleset:
         for peer in new - old:
             self._mentioned[peer] += 1
             changed |= self._follow(peer, self._all_members(peer))
-        changed |= self._chains(group)
+        changed |= self._chains(group) | self._lead_on(group, wanted.also if wanted else "")
         for peer in old - new:
             self._mentioned[peer] -= 1
             if not self._mentioned[peer]:

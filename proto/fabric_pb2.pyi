@@ -944,9 +944,12 @@ class GroupFilter(_message.Message):
     DEFAULT_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     default: _builtins.str
     network: _builtins.str
+    also: _builtins.str
+    """a group whose filter has to let a packet pass, too"""
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterRule]: ...
     def __init__(
@@ -956,10 +959,11 @@ class GroupFilter(_message.Message):
         default: _builtins.str = ...,
         rules: _abc.Iterable[Global___FilterRule] | None = ...,
         network: _builtins.str = ...,
+        also: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "group", b"group", "network", b"network", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "default", b"default", "group", b"group", "network", b"network", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1094,6 +1098,69 @@ class PlacementsChanged(_message.Message):
 Global___PlacementsChanged: _TypeAlias = PlacementsChanged  # noqa: Y015
 
 @_typing.final
+class Port(_message.Message):
+    """A link of the host that is an endpoint, although no container engine made it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    MAC_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    link: _builtins.str
+    tenant: _builtins.str
+    network: _builtins.str
+    group: _builtins.str
+    mac: _builtins.str
+    name: _builtins.str
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        link: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        network: _builtins.str = ...,
+        group: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        mac: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "group", b"group", "host", b"host", "link", b"link", "mac", b"mac", "name", b"name", "network", b"network", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Port: _TypeAlias = Port  # noqa: Y015
+
+@_typing.final
+class Ports(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]: ...
+    def __init__(
+        self,
+        *,
+        ports: _abc.Iterable[Global___Port] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ports", b"ports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ports: _TypeAlias = Ports  # noqa: Y015
+
+@_typing.final
 class IntentChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1107,6 +1174,7 @@ class IntentChanged(_message.Message):
     PEERS_GONE_FIELD_NUMBER: _builtins.int
     FILTERS_FIELD_NUMBER: _builtins.int
     FILTERS_GONE_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
     full: _builtins.bool
     speaker_gone: _builtins.bool
     @_builtins.property
@@ -1125,6 +1193,10 @@ class IntentChanged(_message.Message):
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupFilter]: ...
     @_builtins.property
     def filters_gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def ports(self) -> Global___Ports:
+        """all of the host's; absent: unchanged"""
+
     def __init__(
         self,
         *,
@@ -1138,13 +1210,19 @@ class IntentChanged(_message.Message):
         peers_gone: _abc.Iterable[_builtins.str] | None = ...,
         filters: _abc.Iterable[Global___GroupFilter] | None = ...,
         filters_gone: _abc.Iterable[_builtins.str] | None = ...,
+        ports: Global___Ports | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_speaker", b"_speaker", "speaker", b"speaker", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ports", b"_ports", "_speaker", b"_speaker", "ports", b"ports", "speaker", b"speaker", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speaker", b"_speaker", "filters", b"filters", "filters_gone", b"filters_gone", "full", b"full", "networks", b"networks", "networks_gone", b"networks_gone", "peers", b"peers", "peers_gone", b"peers_gone", "speaker", b"speaker", "speaker_gone", b"speaker_gone", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ports", b"_ports", "_speaker", b"_speaker", "filters", b"filters", "filters_gone", b"filters_gone", "full", b"full", "networks", b"networks", "networks_gone", b"networks_gone", "peers", b"peers", "peers_gone", b"peers_gone", "ports", b"ports", "speaker", b"speaker", "speaker_gone", b"speaker_gone", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ports: _TypeAlias = _typing.Literal["ports"]  # noqa: Y015
+    _WhichOneofArgType__ports: _TypeAlias = _typing.Literal["_ports", b"_ports"]  # noqa: Y015
     _WhichOneofReturnType__speaker: _TypeAlias = _typing.Literal["speaker"]  # noqa: Y015
     _WhichOneofArgType__speaker: _TypeAlias = _typing.Literal["_speaker", b"_speaker"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ports) -> _WhichOneofReturnType__ports | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__speaker) -> _WhichOneofReturnType__speaker | None: ...
 
 Global___IntentChanged: _TypeAlias = IntentChanged  # noqa: Y015

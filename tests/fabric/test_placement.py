@@ -11,12 +11,17 @@ from netfabric.fabric.filter import FilterRule, GroupFilter
 from netfabric.fabric.guard import FEATURE
 from netfabric.fabric.kernel import KernelState
 from netfabric.fabric.placement import NAMESPACE_LABEL, UID_LABEL, Placement
+from netfabric.fabric.ruleset import Chain, Goto
+from netfabric.fabric.ruleset_group import chain_name
+from netfabric.fabric.ruleset_plan import transaction
 from netfabric.fabric.ruleset_ways import links_set
 from netfabric.fabric.session import PlacementsChanged
+from tests.fabric.fake_table import FakeTable, same
 from tests.fabric.script import BLUE, BLUE_BLOCK, SETTINGS, Script, intent, of, request
 
 DENY = FilterRule("isolated", "kubernetes:", "in", "deny")
 CLOSED = GroupFilter("default:pods/closed", rules=(DENY,))
+ALLOW = FilterRule("ingress.0.0", "kubernetes:a/p", "in", "allow", 2)
 OPEN = GroupFilter("default:pods/open")
 WEB = Placement("shop/web", "h1", "u1", network="blue", filter=CLOSED.group)
 
@@ -124,3 +129,31 @@ def test_another_tenants_pod_is_said_aloud(script: Script) -> None:
 
 def test_without_kubernetes_nothing_waits(script: Script) -> None:
     assert of(script(AttachRequested(9, request("plain"))), Record)
+
+
+def test_the_rules_of_a_pods_group_hold_as_well(script: Script) -> None:
+    """What the policies let pass goes on to the group's chain, in step with the kernel's own strictness."""
+    web = GroupFilter("default:web", rules=(DENY,), network="default:blue")
+    both = GroupFilter("default:pods/both", rules=(ALLOW,), also=web.group)
+    script.says(intent(BLUE, full=False, filters=(web, both)))
+    table = FakeTable()
+    placed = replace(WEB, group="web", filter=both.group)
+    for message in (
+        PlacementsChanged(True, (placed,)),
+        PlacementsChanged(False, (replace(placed, filter=web.group),)),
+        PlacementsChanged(False, (placed,)),
+        PlacementsChanged(False, (replace(placed, filter=""),)),
+        PlacementsChanged(False, (placed,)),
+    ):
+        script.says(message)
+        if not script.host.attachments.known:
+            script.up(wanted())
+        table.apply(transaction(script.host.guard.desired.objects, table.objects))
+        assert same(table.objects, script.host.guard.desired.objects)
+    chain = script.host.guard.desired.objects["chain", chain_name("in", both.group), ""]
+    assert isinstance(chain, Chain)
+    on = Goto(chain_name("in", web.group))
+    assert [one.verdict for one in chain.rules][-2:] == [on, on]
+    script.gone("c1")
+    table.apply(transaction(script.host.guard.desired.objects, table.objects))
+    assert not [key for key in table.objects if "both" in key[1] or "web" in key[1]]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from netfabric.fabric.pod import GROUP as NET_GROUP
 from tests.kubernetes_objects import Object, policy
 from tests.kubernetes_reference import Connection
 from tests.netns.kubernetes.conftest import PODS, Cluster
@@ -231,4 +232,26 @@ def test_an_add_waits_for_its_pod_and_answers_when_it_is_scheduled(cluster: Clus
     assert "pods" in table
     cluster.stop("default/late", node)
     cluster.delete("pods", "default/late")
+    apply(cluster, [])
+
+
+def test_the_rules_of_a_pods_group_hold_as_well(cluster: Cluster, probes: Range) -> None:
+    """A policy opens db to everybody, its group's rules keep 6379 closed: both have a say."""
+    tell = cluster.lab.controller.ask
+    own = {"tenantName": "default", "policyName": "web"}
+    rule = own | {"ruleId": "1", "direction": "in", "action": "deny", "protocol": "tcp"}
+    tell(lambda netmaster: netmaster.put("policies", "default:web", own))
+    tell(lambda netmaster: netmaster.put("rules", "default:web:1", rule | {"port": 6379}))
+    group = {"tenantName": "default", "groupName": "web", "networkName": "blue"}
+    group |= {"policies": ["web"]}  # type: ignore[dict-item]
+    tell(lambda netmaster: netmaster.put("endpoint-groups", "default:web", group))
+    apply(cluster, [policy("open", podSelector=DB, ingress=[{}])])
+    cluster.schedule("default/db", cluster.nodes[0], PODS["default/db"] | {NET_GROUP: "web"})
+    closed = {
+        cell for cell in expected(cluster) if (cell.target, cell.port) == ("default/db", 6379)
+    }
+    assert closed
+    assert not in_force(probes, expected(cluster) - closed)
+    cluster.schedule("default/db", cluster.nodes[0], PODS["default/db"])
+    assert not in_force(probes, expected(cluster))
     apply(cluster, [])
