@@ -20,7 +20,7 @@ from netfabric.fabric.effects import (
     Tell,
     Warn,
 )
-from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
+from netfabric.fabric.endpoint import PORT, AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.errors import (
     ExhaustedError,
     FabricError,
@@ -32,10 +32,14 @@ from netfabric.fabric.guard import Guard
 from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.network import Network
 from netfabric.fabric.placement import Placements, pod_of
+from netfabric.fabric.port import Port
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of
 from netfabric.fabric.route import Announcement
 from netfabric.fabric.session import BlockAnswered, EndpointsChanged
 from netfabric.fabric.speaking import Speaking
+
+PORT_TOKEN = 0
+"""Of what nobody waits for: intent has it."""
 
 
 @dataclass(slots=True)
@@ -187,7 +191,7 @@ class Attachments:
         self.addresses_came(now)
 
     def _recorded(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
-        attachment.recorded = True
+        attachment.recorded, attachment.durable = True, error is None
         attachment.failure = attachment.failure or error
         self._built(attachment, now)
 
@@ -207,10 +211,43 @@ class Attachments:
         """Go on once both outcomes are known: durable, and attached."""
         if not (attachment.recorded and attachment.attached):
             return
+        if self._is_absent_port(attachment):
+            attachment.failure, attachment.phase = None, Phase.MENDING
+            return
         if attachment.failure or attachment.cancelled:
             self._detach(attachment)  # nothing of it stays
             return
         self._stand(attachment, now)
+
+    def _is_absent_port(self, attachment: Attachment) -> bool:
+        """Return whether a port's link is not as it should be yet: audits try again, and the address is kept."""
+        found, error = attachment.endpoint, attachment.failure
+        if found is None or not found.is_port or attachment.cancelled or error is None:
+            return False
+        if not attachment.durable:
+            return False
+        self.out.append(Warn(f"endpoint {attachment.key}", str(error)))
+        return True
+
+    def ports(self, wanted: Mapping[EndpointKey, Port], now: float) -> None:
+        """Have exactly these ports: take down what is not as wanted, and begin what is missing."""
+        for key, found in list(self.known.items()):
+            if not key.container.startswith(PORT) or found.phase in LEAVING:
+                continue
+            if key not in wanted or (found.endpoint and not wanted[key].fits(found.endpoint)):
+                self.leave(found, now)
+        for key, port in wanted.items():
+            if key not in self.known:
+                network = self.networks.get(f"{port.tenant}:{port.network}")
+                gateways = [r.gateway for r in network.ranges if r.gateway] if network else []
+                self.add(PORT_TOKEN, port.request(gateways), now)
+
+    def absent_ports(self) -> bool:
+        """Return whether a port waits for its link."""
+        return any(
+            a.phase is Phase.MENDING and a.endpoint is not None and a.endpoint.is_port
+            for a in self.known.values()
+        )
 
     def _stand(self, attachment: Attachment, now: float) -> None:
         assert attachment.endpoint is not None
@@ -256,11 +293,15 @@ class Attachments:
         attachment.phase = Phase.UP
         for token in sorted(attachment.attaching):
             self.out.append(AttachAnswer(token, attachment.endpoint))
+        if PORT_TOKEN in attachment.attaching:
+            self.out.append(Warn(f"endpoint {attachment.key}", ""))
         attachment.attaching = set()
 
     def _refuse(self, attachment: Attachment, error: FabricError) -> None:
         for token in sorted(attachment.attaching):
             self.out.append(Refuse(token, error))
+        if PORT_TOKEN in attachment.attaching:
+            self.out.append(Warn(f"endpoint {attachment.key}", str(error)))
         attachment.attaching = set()
 
     def _fail(self, waiter: Attachment, error: FabricError) -> None:

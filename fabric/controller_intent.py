@@ -15,7 +15,7 @@ PODS_GUARD = f"{ROOT}guard/kubernetes"
 INTENT = f"{ROOT}intent/"
 STEPS = 10_000
 """Changes of intent that are remembered."""
-_TYPES = ("Bgp", "peer", "network")
+_TYPES = ("Bgp", "peer", "port", "network")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ class Intents:
             networks=tuple(self.view.networks.values()),
             speaker=self.view.speakers.get(host),
             peers=self.view.peers_of(host),
+            ports=self.view.ports_of(host),
             filters=tuple(self.policies.filters.values()),
         )
 
@@ -132,6 +133,7 @@ class Intents:
             speaker=speaker,
             speaker_gone=speaker is None,
             peers=peers,
+            ports=view.ports_of(host),
             peers_gone=tuple(sorted(went)),
         )
 

@@ -11,6 +11,12 @@ GATEWAY_LABEL = "netfabric.cnm/gateway"
 """The number of its gateway among those of its container; none means 1."""
 
 
+PORT = "port:"
+"""How the container id of a port's endpoint begins: no engine's can have a colon."""
+PORT_GATEWAYS_LABEL = "netfabric.port/gateways"
+"""The network's own gateways, which the host answers for on a port; with blanks between."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class EndpointKey:
     """What makes a request the same request again: container id and interface name."""
@@ -70,6 +76,11 @@ class Endpoint:
     """Kept in the store; of two places for one address the higher wins."""
     filter: str = ""
     """The filter that is in force in place of its group's (`tenant:name`); empty: its group's."""
+
+    @property
+    def is_port(self) -> bool:
+        """Return whether it is a link that was there before, and is its owner's."""
+        return self.key.container.startswith(PORT)
 
     @property
     def handed_over(self) -> bool:

@@ -96,6 +96,8 @@ class Host:
         self.started_at = 0.0
         self.audit_at = 0.0
         self.ask_at = 0.0
+        self.port_at = 0.0
+        """When ports are looked at again: one may have gone, or failed."""
         self.sweep_at = float("inf")
         """When links that nobody knows may go: peers may have their routes until the replay has ended."""
         self.lost: set[HeldBlock] = set()
@@ -143,6 +145,8 @@ class Host:
                 self.speaking.ended.add((peer, family))
             case UplinksChanged(uplinks):
                 self.upkeep.uplinks_changed(uplinks, self.speaking.rib.local)
+                if self.attachments.absent_ports():
+                    self.out.append(Audit())
             case Programmed(failures):
                 self.upkeep.failed(failures)
             case Filtered(error):
@@ -346,6 +350,14 @@ class Host:
         if not self.speaking.replayed:
             self._announce_all()
         self.attachments.addresses_came(now)
+        self._ports(now)
+
+    def _ports(self, now: float) -> None:
+        """Attach and detach links of this host as intent wants it."""
+        if not self.attachments.ready or self.intent is None or self.intent.ports is None:
+            return
+        self.port_at = now + ASK_INTERVAL
+        self.attachments.ports({port.key: port for port in self.intent.ports.ports}, now)
 
     def _members(self, said: MembersChanged) -> None:
         """Take who is in the groups that rules name; the journal is told what changed."""
@@ -432,6 +444,8 @@ class Host:
         if cooled or (self.attachments.waiting and now >= self.ask_at):
             self.ask_at = now + ASK_INTERVAL
             self.attachments.addresses_came(now)
+        if now >= self.port_at:
+            self._ports(now)
         self.speaking.tick_if_due(now)
         if not self.speaking.replayed and self._replay_ended():
             self.speaking.replay()
@@ -484,6 +498,7 @@ def merge(old: IntentChanged | None, change: IntentChanged) -> IntentChanged:
         speaker=None if change.speaker_gone else change.speaker or old.speaker,
         peers=tuple(peers.values()),
         filters=tuple(filters.values()),
+        ports=change.ports or old.ports,
     )
 
 

@@ -21,6 +21,8 @@ from netfabric.fabric.ruleset import (
 )
 
 SOURCES, SOURCES6 = "sources", "sources6"
+PORTS, PORTS6 = "ports", "ports6"
+"""What may be sent from on links whose MAC is not known to us: a virtual machine's, a bare-metal port."""
 LEAVING, ARRIVING = "leaving", "arriving"
 FABRIC, FABRIC6 = "fabric", "fabric6"
 """Every subnet of every tenant."""
@@ -33,6 +35,8 @@ _KNOWN = HasBit("ct state", 2 | 4)
 _ECHO, _ECHO6 = 8, 128
 _SOLICIT = 135
 """Neighbour solicitation (RFC 4861): Docker's containers look the gateway's MAC up."""
+_ADVERTISE = 136
+"""Neighbour advertisement: what is behind a port is looked up, and answers."""
 _DNS = 53
 _RAW = -300
 """Before connection tracking: what is forged leaves no trace there."""
@@ -73,6 +77,8 @@ def _antispoofing() -> tuple[Chain, ...]:
                         In(("iif name", "ether source", "ip6 source"), SOURCES6),
                     ),
                 ),
+                rule("port", (family_is(IPV4), In(("iif name", "ip source"), PORTS))),
+                rule("port6", (family_is(IPV6), In(("iif name", "ip6 source"), PORTS6))),
                 rule("forged", (), "drop"),
             ),
         ),
@@ -114,6 +120,7 @@ def _open_on_host() -> tuple[Rule, ...]:
         rule("echo", (family_is(IPV4), Is("protocol", ICMP), Is("icmp type", _ECHO))),
         rule("echo6", (family_is(IPV6), Is("protocol", ICMP6), Is("icmp type", _ECHO6))),
         rule("neighbour", (family_is(IPV6), Is("protocol", ICMP6), Is("icmp type", _SOLICIT))),
+        rule("answer", (family_is(IPV6), Is("protocol", ICMP6), Is("icmp type", _ADVERTISE))),
         rule("dns", (Is("protocol", UDP), Between("destination port", _DNS, _DNS))),
         rule("dns tcp", (Is("protocol", TCP), Between("destination port", _DNS, _DNS))),
     )
@@ -124,6 +131,8 @@ def base() -> tuple[RulesetObject, ...]:
     return (
         NamedSet(SOURCES, "source"),
         NamedSet(SOURCES6, "source6"),
+        NamedSet(PORTS, "own"),
+        NamedSet(PORTS6, "own6"),
         NamedSet(FABRIC, "subnet"),
         NamedSet(FABRIC6, "subnet6"),
         *_antispoofing(),

@@ -8,6 +8,7 @@ from netfabric.fabric.filter import GroupFilter, Members
 from netfabric.fabric.network import Network
 from netfabric.fabric.peer import Peer, SessionState, Speaker
 from netfabric.fabric.placement import Placement
+from netfabric.fabric.port import Ports
 from netfabric.fabric.prefix import Address, Family, Prefix
 from netfabric.fabric.route import LearnedRoute
 
@@ -176,6 +177,8 @@ class IntentChanged:
     speaker_gone: bool = False
     peers: tuple[Peer, ...] = ()
     peers_gone: tuple[str, ...] = ()
+    ports: Ports | None = None
+    """All of the host's own; None: unchanged."""
     filters: tuple[GroupFilter, ...] = ()
     """Of every group, whether or not it has an endpoint here: an ADD waits for nothing."""
     filters_gone: tuple[str, ...] = ()

@@ -15,11 +15,12 @@ from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
 from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.index import Index
-from netfabric.fabric.intent import network_of, peer_of, peers_of_bgp, speaker_of
+from netfabric.fabric.intent import network_of, peer_of, peers_of_bgp, port_of, speaker_of
 from netfabric.fabric.network import Network
 from netfabric.fabric.packed import load_routes
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.placement import Placement
+from netfabric.fabric.port import Port, Ports
 from netfabric.fabric.prefix import Address, Prefix
 from netfabric.fabric.route import LearnedRoute
 from netfabric.fabric.session import HeldLoan, SessionStatus
@@ -123,6 +124,7 @@ class View:
         self.networks: dict[str, Network] = {}
         self.speakers: dict[str, Speaker] = {}
         self.peers: dict[str, Peer] = {}
+        self.ports: dict[str, Port] = {}
         self.blocks: dict[tuple[str, Prefix], str] = {}
         self.blocks_by_network: dict[str, dict[Prefix, str]] = {}
         self.blocks_by_host: dict[str, set[tuple[str, Prefix]]] = {}
@@ -213,6 +215,10 @@ class View:
                 self._bgp(key, obj, change)
             case "peer":
                 self._peer(key, obj, change)
+            case "port":
+                self.ports.pop(key, None)
+                if obj is not None:
+                    self.ports[key] = port_of(obj)
 
     def place(self, type_: str, key: str, stored: Stored | None) -> Stored | None:
         """Put an object where it belongs, or remove it; return the one that was there."""
@@ -264,6 +270,10 @@ class View:
         """Return a host's peers, by key."""
         found = [peer for peer in self.peers.values() if peer.host == host]
         return tuple(sorted(found, key=lambda peer: peer.key))
+
+    def ports_of(self, host: str) -> Ports:
+        """Return a host's ports, by key."""
+        return Ports(tuple(p for _, p in sorted(self.ports.items()) if p.host == host))
 
     def _alloc(self, rest: str, value: bytes | None, revision: int, change: ViewChange) -> None:
         kind, _, name = rest.partition("/")

@@ -8,6 +8,7 @@ from netfabric.agent.datapath.message import (
     AF_UNSPEC,
     CREATE,
     REPLACE,
+    RTM_DELADDR,
     RTM_GETADDR,
     RTM_NEWADDR,
     Message,
@@ -56,6 +57,12 @@ def put_gateway(index: int, address: Address) -> Message:
     if address.version == 6:
         body += attribute(_CACHE_INFO, _DEPRECATED)
     return Message(RTM_NEWADDR, CREATE | REPLACE, body)
+
+
+def remove(index: int, address: Address) -> Message:
+    """Return the request that takes a /32 or /128 from a link."""
+    body = _FIXED.pack(family(address), address.max_prefixlen, 0, 0, index)
+    return Message(RTM_DELADDR, 0, body + attribute(_LOCAL, address.packed))
 
 
 def get_all(index: int = 0) -> Message:

@@ -16,6 +16,7 @@ from netfabric.agent.datapath import (
     host_end,
     link,
     nexthop,
+    port,
     route,
     sysctl,
 )
@@ -113,6 +114,10 @@ class RoutedDatapath:
 
     def attach(self, endpoint: Endpoint) -> None:
         """See `base.Datapath`."""
+        if endpoint.is_port:
+            with self._lock:
+                port.attach(self._netlink, self._find(endpoint.link), endpoint)
+            return
         if endpoint.handed_over:
             with self._lock, opened(self._namespace or _OWN_NAMESPACE) as home:
                 self._attach_ahead(endpoint, home)
@@ -267,9 +272,14 @@ class RoutedDatapath:
     def detach(self, endpoint: Endpoint) -> None:
         """See `base.Datapath`."""
         with self._lock:
-            found = self._find(endpoint.link)
-            if found is not None and found.ours:
-                self._bury(found)
+            self._take_away(self._find(endpoint.link), endpoint)
+
+    def _take_away(self, found: Link | None, endpoint: Endpoint | None = None) -> None:
+        """End whatever endpoint a link is of."""
+        if found is not None and found.port:
+            port.release(self._netlink, found, endpoint)
+        elif found is not None and found.ours:
+            self._bury(found)
 
     def _bury(self, found: Link) -> None:
         parts = host_end.read(self._netlink, found.index, sysctl.has_ipv6())
@@ -285,6 +295,9 @@ class RoutedDatapath:
             found = self._find(endpoint.link)
             if found is None:
                 return (f"link {endpoint.link} is gone",)
+            if endpoint.is_port and found.port:
+                wrong = port.problems(self._netlink, found, endpoint)
+                return (*wrong, *self._missing(guards))
             if not found.ours:
                 return (f"link {endpoint.link} is not ours",)
             parts = host_end.read(self._netlink, found.index, host_end.wants_ipv6(endpoint))
@@ -336,9 +349,7 @@ class RoutedDatapath:
     def _apply_one(self, operation: Operation) -> None:
         match operation.action, operation.thing:
             case "remove", EndpointLink(name=name):
-                found = self._find(name)
-                if found is not None and found.ours:
-                    self._bury(found)
+                self._take_away(self._find(name))
             case "put", EndpointLink(name=name):
                 raise InvalidError(f"link {name}: cannot be put", "attach its endpoint")
             case "put", Nexthop() | NexthopGroup() as thing:

@@ -43,11 +43,12 @@ _ADDRESS, _NAME, _MTU, _LINK, _INFO, _ALIAS, _AF_SPEC, _GROUP, _NS_FD = (
     27,
     28,
 )
+_MASTER = 10
 _OPERSTATE, _EXT_MASK, _NS_ID, _SKIP_STATS = 16, 29, 37, 8
 _OPER_UP = b"\x06"
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET_CONF, _INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 1, 8, 1
-_CONF_FORWARDING, _CONF_RP_FILTER, _RP_LOOSE = 1, 8, 2
+_CONF_FORWARDING, _CONF_PROXY_ARP, _CONF_RP_FILTER, _RP_LOOSE = 1, 3, 8, 2
 _FIXED = struct.Struct("=BxHiII")
 
 
@@ -64,6 +65,8 @@ class Link:
     alias: str
     peer: int
     """The other end's index in its own namespace; 0 without one."""
+    master: int = 0
+    """The bridge, bond or VRF that it is in; 0 if in none."""
 
     @property
     def up(self) -> bool:
@@ -79,6 +82,11 @@ class Link:
     def ours(self) -> bool:
         """Return whether it is an endpoint's, by its marks."""
         return self.group == GROUP and self.name.startswith(LINK_PREFIX)
+
+    @property
+    def port(self) -> bool:
+        """Return whether it is somebody's link that is an endpoint, by its mark."""
+        return self.group == GROUP and not self.name.startswith(LINK_PREFIX)
 
     @property
     def buried(self) -> bool:
@@ -191,6 +199,12 @@ def forwarding(ipv6: bool) -> bytes:
     return nested(_AF_SPEC, inner)
 
 
+def proxying(on: bool) -> bytes:
+    """Return the attribute that has a link answer ARP for whatever is routed elsewhere, or not."""
+    conf = nested(_INET_CONF, number(_CONF_PROXY_ARP, int(on)))
+    return nested(_AF_SPEC, nested(AF_INET, conf))
+
+
 def delete(index: int) -> Message:
     """Return the request that removes a link. The kernel takes some 16 ms for it."""
     return Message(RTM_DELLINK, 0, _FIXED.pack(AF_UNSPEC, 0, index, 0, 0))
@@ -232,6 +246,7 @@ def parse(body: bytes) -> Link:
         mac=mac_text(found.get(_ADDRESS, b"")),
         alias=_string(found.get(_ALIAS)),
         peer=integer(found.get(_LINK)),
+        master=integer(found.get(_MASTER)),
     )
 
 
