@@ -22,6 +22,8 @@ from netfabric.fabric.ruleset import (
 from netfabric.fabric.ruleset_base import (
     FABRIC,
     FABRIC6,
+    PORTS,
+    PORTS6,
     SOURCES,
     SOURCES6,
     base,
@@ -121,7 +123,7 @@ class DesiredRuleset:
     def guards_of(self, link: str) -> tuple[Element, ...]:
         """Return the elements that an endpoint's own part consists of; () for one that is not here."""
         endpoint = self.endpoints.get(link)
-        found = _guard(endpoint, group_of(endpoint)) if endpoint is not None else []
+        found = _guard(endpoint, filter_of(endpoint)) if endpoint is not None else []
         return tuple(thing for thing in found if isinstance(thing, Element))
 
     def remove_endpoint(self, link: str) -> set[RulesetKey]:
@@ -298,10 +300,11 @@ def filter_of(endpoint: Endpoint) -> str:
 
 def _guard(endpoint: Endpoint, group: str) -> list[RulesetObject]:
     """Return what an endpoint adds: what it may send from, and the way to its group's chains."""
+    named = (SOURCES, SOURCES6) if endpoint.mac else (PORTS, PORTS6)
     return [
         *(
             Element(
-                SOURCES if address.version == 4 else SOURCES6,
+                named[address.version == 6],
                 Source(endpoint.link, endpoint.mac, address),
             )
             for address in endpoint.addresses
