@@ -105,7 +105,8 @@ class Attachments:
             found = self.networks.get(key)
             network = admission.admit(waiter.request, found, self.settings.host)
             admission.admit_group(waiter.request, self.guard.desired.filters, self.settings.host)
-            self.guard.require(waiter.request)
+            placed = self.placements.find(waiter.request.name, waiter.request.labels)
+            self.guard.require(waiter.request, placed.filter if placed else "")
             missing = [r.family for r in network.ranges if not self._take(waiter, key, r.family)]
         except FabricError as error:
             self._fail(waiter, error)

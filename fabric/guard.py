@@ -45,12 +45,18 @@ class Guard:
 
     # what is wanted
 
-    def require(self, request: AttachRequest) -> None:
-        """Raise KernelError where what an endpoint needs cannot be enforced."""
+    def require(self, request: AttachRequest, pods: str = "") -> None:
+        """Raise KernelError where what an endpoint needs cannot be enforced; `pods`: its filter as a pod."""
         if self.enabled and self.active and self.actual is None:
             raise KernelError(
                 f"endpoint {request.key}: the packet filter of this host is being repaired",
                 "try again; the agent's log says what is wrong if it lasts",
+            )
+        if pods and not self.enabled:
+            raise KernelError(
+                f"endpoint {request.key}: network policies select the pod, and this host's kernel"
+                " lacks nftables",
+                "load the module nf_tables with its families, or keep such pods off this host",
             )
         wanted = self.desired.filters.get(f"{request.tenant}:{request.group}")
         if self.enabled or wanted is None or not (wanted.rules or wanted.default == "deny"):

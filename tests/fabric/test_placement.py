@@ -157,3 +157,13 @@ def test_the_rules_of_a_pods_group_hold_as_well(script: Script) -> None:
     script.gone("c1")
     table.apply(transaction(script.host.guard.desired.objects, table.objects))
     assert not [key for key in table.objects if "both" in key[1] or "web" in key[1]]
+
+
+def test_a_kernel_that_cannot_enforce_refuses_a_pod_that_policies_select() -> None:
+    bare = Script()
+    bare.ready(BLUE, blocks=(BLUE_BLOCK,))
+    bare.says(PlacementsChanged(True, (WEB,)))
+    (refused,) = of(bare.add(wanted()), Refuse)
+    assert "nftables" in str(refused.error)
+    bare.says(PlacementsChanged(True, (replace(WEB, filter=""),)))
+    assert of(bare.add(wanted()), Record)
