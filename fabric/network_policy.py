@@ -16,7 +16,7 @@ from netfabric.fabric.filter import (
 )
 from netfabric.fabric.placement import PODS
 from netfabric.fabric.pod import Pod
-from netfabric.fabric.prefix import parse_prefix
+from netfabric.fabric.rule_reading import addresses
 from netfabric.fabric.selector import EVERYTHING, Labels, Object, Selector
 
 ISOLATED, ALLOWED = 1, 2
@@ -153,8 +153,8 @@ def _entries(spec: Object, direction: Direction, namespace: str) -> Iterator[Ent
 
 def _peer(raw: Object, namespace: str) -> PodPeer | PeerMatch:
     if block := raw.get("ipBlock"):
-        without = tuple(parse_prefix(text) for text in block.get("except") or ())
-        return PeerMatch("", (parse_prefix(block["cidr"]),), without)
+        without = tuple(p for text in block.get("except") or () for p in addresses(text))
+        return PeerMatch("", addresses(block["cidr"]), without)
     where = raw.get("namespaceSelector")
     found = None if where is None else Selector.parse(where)
     return PodPeer(
@@ -169,7 +169,10 @@ def _port(raw: Object) -> Port:
     if number is None:
         return Port(protocol)
     if isinstance(number, int):
-        return Port(protocol, (PortRange(number, raw.get("endPort") or number),))
+        last = raw.get("endPort") or number
+        if not 1 <= number <= last <= 65535:
+            raise InvalidError(f"ports {number} to {last}: no range of ports", "1 to 65535")
+        return Port(protocol, (PortRange(number, last),))
     return Port(protocol, name=number)
 
 

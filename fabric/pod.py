@@ -6,6 +6,8 @@ from typing import Any, Self
 
 TENANT, NETWORK, GROUP = "io.contiv.tenant", "io.contiv.network", "io.contiv.net-group"
 """Labels of pods, as in Contiv; of a namespace, they are what its pods have that say nothing themselves."""
+_MIRRORED = "kubernetes.io/config.mirror"
+"""Annotation of the image of a static pod: the uid that kubelet knows it by."""
 _ENDED = ("Succeeded", "Failed")
 
 
@@ -38,7 +40,7 @@ class Pod:
             namespace=meta["namespace"],
             name=meta["name"],
             host=spec["nodeName"],
-            uid=meta.get("uid", ""),
+            uid=(meta.get("annotations") or {}).get(_MIRRORED) or meta.get("uid", ""),
             labels=meta.get("labels") or {},
             ports=dict(_ports(spec)),
         )

@@ -53,7 +53,10 @@ class Policies:
     """(serial, group, address, whether it is a member now)."""
 
     def begin(self) -> None:
-        """Start at the view as it is."""
+        """Start at the view as it is, whatever was known before: the store may have been replaced."""
+        if self.filters or self._places:
+            self.serial += 1
+            self._forget()
         for where in self.view.endpoints:
             self._move(where)
         for group in self.view.objects.get("endpointGroup", {}):
@@ -62,6 +65,15 @@ class Policies:
             self._resolve(name)
         self._log.clear()
         self.floor = self.serial
+
+    def _forget(self) -> None:
+        self.filters.clear()
+        self._rules.clear()
+        self._named.clear()
+        self._members.clear()
+        self._places.clear()
+        self._of_pods.clear()
+        self._pods.clear()
 
     # filters
 

@@ -264,3 +264,31 @@ def test_one_pod_more_costs_one_pod() -> None:
     cluster.put_pod(as_object(Pod("a", "one-more", "h1")))
     pods, filters = cluster.settle()
     assert (pods, filters) == ({"a/one-more"}, set())
+
+
+@pytest.mark.parametrize(
+    ("entry", "readable"),
+    [
+        ({"from": [{"ipBlock": {"cidr": "10.1.0.9/24"}}]}, True),
+        ({"from": [{"ipBlock": {"cidr": "10.1.0.0/33"}}]}, False),
+        ({"ports": [{"port": 80, "endPort": 79}]}, False),
+        ({"ports": [{"port": 70000}]}, False),
+        ({"ports": [{"port": 80, "protocol": "ICMP"}]}, False),
+    ],
+)
+def test_what_no_host_could_enforce_reaches_none(entry: Object, readable: bool) -> None:
+    cluster = Cluster()
+    cluster.put_pod(as_object(Pod("a", "x", "h1")))
+    cluster.put_policy(policy("p", "a", podSelector={}, ingress=[entry]))
+    cluster.settle()
+    assert ("a/p" not in cluster.broken) is readable
+    assert (
+        bool([r for f in cluster.filters.values() for r in f.rules if r.action == "allow"])
+        is readable
+    )
+
+
+def test_a_static_pod_is_known_by_kubelets_uid() -> None:
+    raw = as_object(Pod("kube-system", "dns-node1", "node1", "of-the-mirror"))
+    raw["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "of-kubelet"}
+    assert Pod.parse(raw) == Pod("kube-system", "dns-node1", "node1", "of-kubelet")
