@@ -42,10 +42,10 @@ test-unit: install-test
 	$(PYTEST) -n 2 -m "not netns and not slow"
 
 test-netns: install-test
-	$(PYTEST) -n 2 --dist loadgroup -m "netns and not slow"
+	$(PYTEST) -n 2 --dist loadfile -m "netns and not slow"
 
 test-slow: install-test
-	$(PYTEST) -m slow --durations 15
+	$(PYTEST) -n 2 --dist loadfile -m slow --durations 15
 
 check: install-test
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ import structlog
 from netfabric.agent import status
 from netfabric.agent.callers import Callers
 from netfabric.agent.cni.server import CniServer
+from netfabric.agent.cnm.server import CnmServer
 from netfabric.agent.datapath_thread import DatapathThread
 from netfabric.agent.ground import Ground
 from netfabric.agent.inbox import Inbox
@@ -96,6 +97,7 @@ class Agent:
                         tasks.create_task(keep("netmaster stream", self.stream.run, complain)),
                         tasks.create_task(keep("kernel monitor", self._watch.run, complain)),
                         tasks.create_task(keep("status socket", self._tell_status, complain)),
+                        tasks.create_task(keep("Docker plugin", self._serve_docker, complain)),
                         tasks.create_task(self._ready()),
                     ]
                     await stop.wait()
@@ -110,6 +112,13 @@ class Agent:
     async def _run_bgp(self) -> None:
         self._loop.tell_sessions_again()
         await self._bgp.run()
+
+    async def _serve_docker(self) -> None:
+        settings = self._ground.settings
+        if settings.cnm_socket is not None:
+            await CnmServer(
+                self.callers, settings.cnm_socket, settings.cnm_state, settings.cnm_scope
+            ).run()
 
     async def _tell_status(self) -> None:
         await status.serve(self._ground.settings.status_socket, self.status.report)

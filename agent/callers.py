@@ -2,22 +2,31 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from netfabric.agent.datapath.base import Datapath
 from netfabric.agent.datapath_thread import DatapathThread
-from netfabric.fabric.effects import AttachAnswer, DetachAnswer, Refuse
+from netfabric.fabric.effects import AttachAnswer, DetachAnswer, Refuse, ReserveAnswer
 from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.errors import NotFoundError
-from netfabric.fabric.events import AttachRequested, CollectRequested, DetachRequested, Event
+from netfabric.fabric.events import (
+    AttachRequested,
+    CollectRequested,
+    DetachRequested,
+    Event,
+    ReleaseRequested,
+    ReserveRequested,
+)
 from netfabric.fabric.host import Host
 from netfabric.fabric.network import Network
+from netfabric.fabric.prefix import Address, Family
 
 Result = TypeVar("Result")
+Answer: TypeAlias = AttachAnswer | DetachAnswer | ReserveAnswer | Refuse
 
 
 class Callers:
-    """Implements `requests.Requests`. Reads the host's brain, and never changes it but by events."""
+    """Implements `requests.Requests` and `requests.AddressRequests`. Reads the host's brain, and never changes it but by events."""
 
     def __init__(
         self,
@@ -33,6 +42,7 @@ class Callers:
         self._serial = 0
         self._attaching: dict[int, asyncio.Future[Endpoint]] = {}
         self._detaching: dict[int, asyncio.Future[None]] = {}
+        self._reserving: dict[int, asyncio.Future[Address]] = {}
 
     async def attach(self, request: AttachRequest) -> Endpoint:
         """See `requests.Requests`."""
@@ -52,6 +62,16 @@ class Callers:
         self._post(CollectRequested(token, valid))
         await self._answer(self._detaching, token)
 
+    async def reserve(self, network: str, family: Family, wanted: Address | None = None) -> Address:
+        """See `requests.AddressRequests`."""
+        token = self._token()
+        self._post(ReserveRequested(token, network, family, wanted))
+        return await self._answer(self._reserving, token)
+
+    def release(self, network: str, address: Address) -> None:
+        """See `requests.AddressRequests`."""
+        self._post(ReleaseRequested(network, address))
+
     def _token(self) -> int:
         self._serial += 1
         return self._serial
@@ -67,9 +87,9 @@ class Callers:
     @property
     def waiting(self) -> int:
         """Return how many callers wait for their answer."""
-        return len(self._attaching) + len(self._detaching)
+        return len(self._attaching) + len(self._detaching) + len(self._reserving)
 
-    def answer(self, effect: AttachAnswer | DetachAnswer | Refuse) -> None:
+    def answer(self, effect: Answer) -> None:
         """Give a caller its answer, if it still waits."""
         match effect:
             case AttachAnswer(token, endpoint):
@@ -78,8 +98,12 @@ class Callers:
             case DetachAnswer(token):
                 if (detaching := self._detaching.get(token)) and not detaching.done():
                     detaching.set_result(None)
+            case ReserveAnswer(token, address):
+                if (reserving := self._reserving.get(token)) and not reserving.done():
+                    reserving.set_result(address)
             case Refuse(token, error):
-                future = self._attaching.get(token) or self._detaching.get(token)
+                waiting = (self._attaching, self._detaching, self._reserving)
+                future = next((found[token] for found in waiting if token in found), None)
                 if future and not future.done():
                     future.set_exception(error)
 
@@ -90,7 +114,8 @@ class Callers:
             raise NotFoundError(
                 f"endpoint {key}: not attached on host {self._host.settings.host}", "ADD it first"
             )
-        return await self._thread.ask(self._datapath.check, endpoint)
+        guards = self._host.guard.elements(endpoint)
+        return await self._thread.ask(self._datapath.check, endpoint, guards)
 
     def unready(self) -> str:
         """See `requests.Requests`."""
@@ -110,3 +135,7 @@ class Callers:
     def network(self, key: str) -> Network | None:
         """See `requests.Requests`."""
         return self._host.networks.get(key)
+
+    def networks(self) -> Iterable[Network]:
+        """See `requests.AddressRequests`."""
+        return self._host.networks.values()

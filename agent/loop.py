@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from netfabric.agent.callers import Callers
+from netfabric.agent.callers import Answer, Callers
 from netfabric.agent.datapath_thread import DatapathThread
 from netfabric.agent.inbox import Inbox
 from netfabric.agent.journal import Journal, when_done
@@ -25,6 +25,7 @@ from netfabric.fabric.effects import (
     Program,
     Record,
     Refuse,
+    ReserveAnswer,
     TearDown,
     Tell,
     Warn,
@@ -85,7 +86,7 @@ class Loop:
 
     def _answer(self, effects: Iterable[Effect]) -> bool:
         """Give the answers among these to their callers; return whether there were any."""
-        answers = [e for e in effects if isinstance(e, AttachAnswer | DetachAnswer | Refuse)]
+        answers = [e for e in effects if isinstance(e, Answer)]
         for answer in answers:
             self._hands.callers.answer(answer)
         return bool(answers)
@@ -154,7 +155,7 @@ class Loop:
                 hands.bgp.teardown(peer, subcode)
             case Tell(message):
                 hands.netmaster.tell(message)
-            case AttachAnswer() | DetachAnswer() | Refuse():
+            case AttachAnswer() | DetachAnswer() | ReserveAnswer() | Refuse():
                 pass  # has been given already
             case Warn(subject, text):
                 hands.warnings.put(subject, text)

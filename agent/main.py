@@ -121,6 +121,19 @@ def netplugin() -> None:
     help="The journal of addresses given out.",
 )
 @_setting(
+    "--cnm-socket",
+    default=settings.DEFAULT_CNM_SOCKET,
+    metavar="PATH|none",
+    help="Where Docker finds its network and IPAM plugin; the file's name is the driver's.",
+)
+@_setting(
+    "--cnm-scope",
+    default="local",
+    metavar="",
+    type=click.Choice(["local", "global"]),
+    help="Where Docker keeps such networks: local (on each host) or global (in a swarm).",
+)
+@_setting(
     "--namespace",
     metavar="PATH",
     help="Network namespace that is the host's.  [default: the one netplugin is started in]",

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.network import Network
+from netfabric.fabric.prefix import Address, Family
 
 
 class Requests(Protocol):
@@ -44,4 +45,24 @@ class Requests(Protocol):
 
     def network(self, key: str) -> Network | None:
         """Return a network (`tenant:name`) as this host knows it, or None."""
+        ...
+
+
+class AddressRequests(Requests, Protocol):
+    """What an engine asks besides that gives addresses out before there is an endpoint, as Docker does."""
+
+    async def reserve(self, network: str, family: Family, wanted: Address | None = None) -> Address:
+        """Return an address that nobody else is given for `reservations.RESERVED_FOR` seconds, durably.
+
+        An attach with it makes it the endpoint's. Raise NotFoundError, InvalidError, ConflictError
+        (in use), ExhaustedError or UnavailableError.
+        """
+        ...
+
+    def release(self, network: str, address: Address) -> None:
+        """Give a reserved address back; one that became an endpoint's, or that is not known, stays as it is."""
+        ...
+
+    def networks(self) -> Iterable[Network]:
+        """Return every network that this host knows."""
         ...

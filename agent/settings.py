@@ -14,9 +14,11 @@ from netfabric.fabric.events import HostSettings
 from netfabric.fabric.prefix import Address
 
 LogFormat: TypeAlias = Literal["text", "json"]
+Scope: TypeAlias = Literal["local", "global"]
 
 DEFAULT_CONFIG = "/etc/netfabric/netplugin.toml"
 DEFAULT_RUN_DIR = "/run/netfabric"
+DEFAULT_CNM_SOCKET = "/run/docker/plugins/netfabric.sock"
 DEFAULT_STATE_DIR = "/var/lib/netfabric"
 GRPC_PORT = 50051
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -66,6 +68,10 @@ class Settings:
     """Seconds before a released address is given out again: caches of others must have forgotten it."""
     drain: float = 0.3
     """Seconds between a withdrawal having left and the datapath going: the fabric has to have heard of it."""
+    cnm_socket: Path | None = None
+    """Where Docker finds its plugin; the file's name is the driver's. None: Docker is not served."""
+    cnm_scope: Scope = "local"
+    """Where Docker keeps its networks: on each host, or in a swarm."""
     audit_interval: float = 8.0
     """Seconds between full readings of the kernel; 30 ms of work each at 500 endpoints."""
 
@@ -73,6 +79,11 @@ class Settings:
     def cni_socket(self) -> Path:
         """Return where CNI shims connect."""
         return self.run_dir / "cni.sock"
+
+    @property
+    def cnm_state(self) -> Path:
+        """Return the file of Docker's networks and endpoints."""
+        return self.state_dir / "cnm.json"
 
     @property
     def status_socket(self) -> Path:
@@ -117,6 +128,8 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
         log_level=given["log_level"],
         log_format=given["log_format"],
         bgp_user=given["bgp_user"],
+        cnm_socket=_cnm_socket(given["cnm_socket"]),
+        cnm_scope=given["cnm_scope"],
         cool_down=_seconds("--cool-down", given["cool_down"], 0.0),
         drain=_seconds("--drain", given["drain"], 0.0),
         audit_interval=_seconds("--audit-interval", given["audit_interval"], 0.5),
@@ -159,6 +172,14 @@ def _run_dir(text: str) -> Path:
             f"--run-dir {text}: too long for the path of a socket in it",
             f"choose one of at most {_SOCKET_PATH_LIMIT} characters",
         )
+    return Path(text)
+
+
+def _cnm_socket(text: str) -> Path | None:
+    if text in ("", "none"):
+        return None
+    if not os.path.isabs(text):
+        raise InvalidError(f"--cnm-socket {text}: no absolute path", "write /…, or none")
     return Path(text)
 
 

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -20,12 +21,13 @@ from netfabric.api.standing import own_address
 from netfabric.api.store.base import Store
 from netfabric.api.store_choice import make_store
 from netfabric.api.version import version_info
-from netfabric.fabric.errors import UnavailableError
+from netfabric.fabric.errors import InvalidError, UnavailableError
 
 RETRY = (0.2, 5.0)
 """Seconds between attempts to reach a store that does not answer: first, and at most."""
 FAREWELL = 1.5
 """Seconds that agents' sessions get at the end."""
+Duty: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 log = structlog.get_logger()
 
 
@@ -68,7 +70,9 @@ class _Netmaster:
         """Open the store, follow it, and take part in its control; until cancelled."""
         await _open(self._store, self._settings.store)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with self._kubernetes() as duties, asyncio.TaskGroup() as tasks:
+                for duty in duties:
+                    tasks.create_task(self.control.election.while_leading(duty))
                 tasks.create_task(self._mirror.run())
                 tasks.create_task(self.control.run())
                 await self._mirror.listed.wait()
@@ -77,6 +81,26 @@ class _Netmaster:
                 self._say_ready(rest)
         finally:
             await self._store.close()
+
+    @contextlib.asynccontextmanager
+    async def _kubernetes(self) -> AsyncIterator[list[Duty]]:
+        """Yield what the leader has to do for Kubernetes, if it is asked for; raise InvalidError."""
+        if not self._settings.kubernetes:
+            yield []
+            return
+        try:  # its client takes its time to load, and is not everywhere
+            from netfabric.api.kubernetes.access import load_access
+            from netfabric.api.kubernetes.controller import Controller
+        except ModuleNotFoundError as error:
+            raise InvalidError(
+                f"--kubernetes: {error}", "pip install 'netfabric[kubernetes]'"
+            ) from None
+
+        access = await load_access(self._settings.kubernetes)
+        try:
+            yield [Controller(access, self._mirror, self.control.hub.commits).run]
+        finally:
+            await access.close()
 
     def _say_ready(self, rest: Listen) -> None:
         settings = self._settings

@@ -14,6 +14,7 @@ from netfabric.api.settings import (
     DEFAULT_CONFIG,
     Settings,
     client_tls,
+    kubernetes_of,
     parse_listen,
     parse_store,
     read_config,
@@ -172,6 +173,12 @@ def _say_version(context: click.Context, _: click.Parameter, wanted: bool) -> No
     type=click.Choice(["", "docker", "kubernetes", "swarm-mode"]),
     help="What clusterMode says: docker, kubernetes or swarm-mode.",
 )
+@_setting(
+    "--kubernetes",
+    metavar="WHERE",
+    help="Follow a Kubernetes cluster: in-cluster (as a pod, by its service account), or the path of a"
+    " KUBECONFIG.  [default: none is followed]",
+)
 @_setting("--plugin-name", contiv="PLUGIN_NAME", hidden=True)
 @_setting("--consul-endpoints", "--consul", contiv="CONSUL_ENDPOINTS", hidden=True)
 @_setting("--use-syslog", contiv="USE_SYSLOG", is_flag=True, hidden=True)
@@ -207,7 +214,8 @@ def settings_of(given: dict[str, Any]) -> Settings:
         log_format="json" if given["use_json_log"] else given["log_format"],
         fwd_mode=given["fwdmode"],
         infra=given["infra"],
-        cluster_mode=given["cluster_mode"],
+        cluster_mode=given["cluster_mode"] or ("kubernetes" if given["kubernetes"] else ""),
+        kubernetes=kubernetes_of(given["kubernetes"]),
         notes=_notes(given),
     )
 

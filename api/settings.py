@@ -15,6 +15,7 @@ LogFormat: TypeAlias = Literal["text", "json"]
 
 DEFAULT_CONFIG = "/etc/netfabric/netmaster.toml"
 ETCD_PORT = 2379
+IN_CLUSTER = "in-cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class Settings:
     """`networkInfraType` of a new fabric; "" is `default`."""
     cluster_mode: str = ""
     """What `clusterMode` says: docker, kubernetes, swarm-mode."""
+    kubernetes: str = ""
+    """`in-cluster`, or a KUBECONFIG file; empty: no Kubernetes."""
     notes: tuple[str, ...] = ()
     """What was accepted and has no effect here, in words for the log."""
 
@@ -159,6 +162,15 @@ def _readable(tls: Tls, option: str) -> Tls:
         if path and not os.access(path, os.R_OK):
             raise InvalidError(f"--{option}-…: {path}: cannot be read", "name a readable PEM file")
     return tls
+
+
+def kubernetes_of(text: str) -> str:
+    """Return where a Kubernetes cluster is found, as it is given; raise InvalidError where no file is there."""
+    if text and text != IN_CLUSTER and not os.access(text, os.R_OK):
+        raise InvalidError(
+            f"--kubernetes {text}: cannot be read", f"name a KUBECONFIG file, or {IN_CLUSTER}"
+        )
+    return text
 
 
 def server_context(tls: Tls) -> ssl.SSLContext | None:

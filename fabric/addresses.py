@@ -50,6 +50,8 @@ class Addresses:
     lending: set[str] = field(default_factory=set)
     """Loans that are not durable here yet."""
     cooling: Cooling = field(default_factory=Cooling)
+    reserved: dict[tuple[str, Address], float] = field(default_factory=dict)
+    """What of it was reserved since start, and until when."""
     asked: dict[tuple[str, Family], tuple[BlockWanted, float]] = field(default_factory=dict)
     """What netmaster was asked for, one at a time for each pool, and when."""
     inherited: list[tuple[Where, float, bool]] = field(default_factory=list)
@@ -166,6 +168,38 @@ class Addresses:
     def _release(self, network: str, address: Address) -> None:
         if pool := self.pools.get((network, family_of(address))):
             pool.release(address)
+
+    def keep_reserved(self, network: str, address: Address, until: float) -> None:
+        """Count an address as reserved from now on: it cools down, and nobody has seen it yet."""
+        self.cool(network, (address,), until)
+        cooling = self.cooling.until
+        self.reserved = {
+            where: end for where, end in self.reserved.items() if cooling.get(where) == end
+        }
+        self.reserved[network, address] = until
+
+    def recall_reserved(self, now: float) -> None:
+        """Know after a restart what was reserved: nothing of ours cools down longer than `cool_down` otherwise."""
+        longest = now + self.settings.cool_down
+        for where, until in self.cooling.until.items():
+            if until > longest and where not in self.cooling.foreign:
+                self.reserved[where] = until
+
+    def unreserve(self, network: str, address: Address) -> bool:
+        """Return whether an address was reserved, and nothing more; it is so no longer, durably, and counts as taken."""
+        where = (network, address)
+        until = self.reserved.pop(where, None)
+        if until is None or self.cooling.until.get(where) != until:
+            return False
+        self.cooling.drop(network, address)
+        self.ledger.write(JournalChange(cooled=(where,)))
+        return True
+
+    def give_up(self, network: str, address: Address) -> None:
+        """Free a reserved address; one that is something else by now stays as it is."""
+        if self.unreserve(network, address):
+            self._release(network, address)
+            self._return_unused(network, address)
 
     def cool(self, network: str, addresses: Iterable[Address], until: float) -> None:
         """Keep addresses from being given out until then."""
@@ -320,7 +354,7 @@ class Addresses:
         pool = self.pools.get((asked.network, family_of(asked.block)))
         address = None
         if pool and asked.block in pool.blocks and asked.block not in pool.closed:
-            address = pool.take(asked.wanted) if asked.wanted else pool.take(block=asked.block)
+            address = self._for_loan(pool, asked)
         if address is None:
             self.out.append(Tell(LendAnswered(asked.loan, None)))
             return
@@ -329,6 +363,14 @@ class Addresses:
         self.loans[loan.id] = loan
         self.lending.add(loan.id)
         self.ledger.write(JournalChange(loan=loan), partial(self._lent, loan))
+
+    def _for_loan(self, pool: Pool, asked: LendAsked) -> Address | None:
+        """Take an address for another host: one reserved here goes to who asks for it, as a swarm's workers do."""
+        if asked.wanted is None:
+            return pool.take(block=asked.block)
+        if self.unreserve(asked.network, asked.wanted):
+            return asked.wanted
+        return pool.take(asked.wanted)
 
     def _lent(self, loan: HeldLoan, error: FabricError | None, now: float) -> None:
         self.lending.discard(loan.id)

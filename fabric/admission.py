@@ -10,9 +10,11 @@ from netfabric.fabric.errors import (
     NotFoundError,
     UnavailableError,
 )
+from netfabric.fabric.events import HostSettings, ReserveRequested
 from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.ipam import usable
 from netfabric.fabric.network import Network
+from netfabric.fabric.placement import pod_of
 from netfabric.fabric.prefix import Address, family_of
 
 
@@ -23,9 +25,16 @@ def admit(
 
     `no_overlay` says why this host cannot carry encap vxlan.
     """
+    network = _carried(f"{request.tenant}:{request.network}", network, host, no_overlay)
+    for address in request.addresses:
+        _admit_address(address, network)
+    return network
+
+
+def _carried(key: str, network: Network | None, host: str, no_overlay: str) -> Network:
     if network is None:
         raise NotFoundError(
-            f"network {request.tenant}:{request.network}: not known on host {host}",
+            f"network {key}: not known on host {host}",
             "netctl net ls -a lists the networks; netctl net create makes one",
         )
     if network.encap == "vlan":
@@ -38,9 +47,21 @@ def admit(
             f"network {network.key}: host {host} cannot carry encap vxlan: {no_overlay}",
             "netctl host inspect lists what each host can do; use another one, or encap routed",
         )
-    for address in request.addresses:
-        _admit_address(address, network)
     return network
+
+
+def admit_reservation(
+    asked: ReserveRequested, network: Network | None, host: str, no_overlay: str = ""
+) -> None:
+    """Raise what is wrong with an address that is to be reserved."""
+    found = _carried(asked.network, network, host, no_overlay)
+    if found.range_of(asked.family) is None:
+        raise InvalidError(
+            f"network {found.key} has no IPv{asked.family} subnet",
+            f"ask for an address of {' or '.join(str(r.subnet) for r in found.ranges)}",
+        )
+    if asked.wanted is not None:
+        _admit_address(asked.wanted, found)
 
 
 def admit_group(request: AttachRequest, filters: Mapping[str, GroupFilter], host: str) -> None:
@@ -108,6 +129,16 @@ def no_intent(host: str) -> UnavailableError:
     return UnavailableError(
         f"host {host}: no netmaster has told it of any network yet",
         "check that netmaster and its store run (netctl host ls)",
+    )
+
+
+def no_placement(request: AttachRequest, settings: HostSettings) -> UnavailableError:
+    """Return the answer to an ADD of a pod of which netmaster has said nothing in time."""
+    return UnavailableError(
+        f"pod {pod_of(request.name, request.labels) or request.key}: netmaster has not said within"
+        f" {settings.block_timeout:g} s which network it belongs to on host {settings.host}",
+        "check that netmaster runs with --kubernetes and that its log shows no trouble with the API;"
+        f" the node's name has to be the agent's --host, {settings.host}",
     )
 
 

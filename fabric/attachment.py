@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
 
-from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
+from netfabric.fabric.endpoint import PORT, AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
 from netfabric.fabric.kernel import LINK_PREFIX
 from netfabric.fabric.prefix import Address
@@ -48,6 +48,8 @@ class Attachment:
     """The outcome of the journal write is known."""
     attached: bool = False
     """The outcome of the first Attach is known."""
+    durable: bool = True
+    """False once the journal could not take it."""
     cancelled: bool = False
     """A DEL came while it was being built."""
     failure: FabricError | None = None
@@ -86,6 +88,7 @@ def mac_of(key: EndpointKey, addresses: tuple[Address, ...]) -> str:
 
 def endpoint_of(request: AttachRequest, host: str, addresses: tuple[Address, ...]) -> Endpoint:
     """Return the endpoint that a request becomes with these addresses."""
+    is_port = request.key.container.startswith(PORT)
     return Endpoint(
         key=request.key,
         host=host,
@@ -93,8 +96,8 @@ def endpoint_of(request: AttachRequest, host: str, addresses: tuple[Address, ...
         network=request.network,
         group=request.group,
         namespace=request.namespace,
-        link=link_name(request.key),
-        mac=request.mac or mac_of(request.key, addresses),
+        link=request.key.interface if is_port else link_name(request.key),
+        mac=request.mac or ("" if is_port else mac_of(request.key, addresses)),
         addresses=addresses,
         name=request.name,
         labels=request.labels,

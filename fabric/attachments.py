@@ -1,6 +1,6 @@
 """Every attachment of a host: what each ADD and DEL does next, whatever happens in between."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import heappop, heappush
@@ -21,7 +21,7 @@ from netfabric.fabric.effects import (
     Tell,
     Warn,
 )
-from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
+from netfabric.fabric.endpoint import PORT, AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.errors import (
     ExhaustedError,
     FabricError,
@@ -33,10 +33,15 @@ from netfabric.fabric.guard import Guard
 from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.network import Network
 from netfabric.fabric.overlay import Overlay
+from netfabric.fabric.placement import Placements, pod_of
+from netfabric.fabric.port import Port
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of
 from netfabric.fabric.route import Announcement
 from netfabric.fabric.session import BlockAnswered, EndpointsChanged
 from netfabric.fabric.speaking import Speaking
+
+PORT_TOKEN = 0
+"""Of what nobody waits for: intent has it."""
 
 
 @dataclass(slots=True)
@@ -66,6 +71,7 @@ class Attachments:
     deadlines: list[tuple[float, EndpointKey]] = field(default_factory=list)
     owed: dict[int, int] = field(default_factory=dict)
     """How many attachments a DEL or GC token still waits for."""
+    placements: Placements = field(default_factory=Placements)
 
     # ADD
 
@@ -94,7 +100,7 @@ class Attachments:
     def _try_address(self, waiter: Attachment, now: float) -> None:
         """Take the addresses that are missing, or ask for a block."""
         assert waiter.request is not None
-        if not (self.ready and self.informed):
+        if not (self.ready and self.informed and self._place(waiter)):
             self.waiting[waiter.key] = None
             return
         key = f"{waiter.request.tenant}:{waiter.request.network}"
@@ -104,7 +110,8 @@ class Attachments:
                 waiter.request, found, self.settings.host, self.overlay.missing
             )
             admission.admit_group(waiter.request, self.guard.desired.filters, self.settings.host)
-            self.guard.require(waiter.request)
+            placed = self.placements.find(waiter.request.name, waiter.request.labels)
+            self.guard.require(waiter.request, placed.filter if placed else "")
             missing = [r.family for r in network.ranges if not self._take(waiter, key, r.family)]
         except FabricError as error:
             self._fail(waiter, error)
@@ -116,6 +123,20 @@ class Attachments:
             return
         self._build(waiter, network)
         self.addresses.want_ahead(key, now)
+
+    def _place(self, waiter: Attachment) -> bool:
+        """Take over what netmaster says of the request's pod; return whether there is nothing to wait for."""
+        request = waiter.request
+        assert request is not None
+        if not request.placed:
+            return True
+        found = self.placements.find(request.name, request.labels)
+        if found is None:
+            return False
+        waiter.request = replace(
+            request, tenant=found.tenant, network=found.network, group=found.group, placed=False
+        )
+        return True
 
     def _take(self, waiter: Attachment, network: str, family: Family) -> bool:
         """Return whether it has an address of a family now; raise ConflictError."""
@@ -134,8 +155,10 @@ class Attachments:
         assert waiter.request is not None
         self.waiting.pop(waiter.key, None)
         addresses = tuple(sorted(waiter.taken, key=family_of))
+        made = endpoint_of(waiter.request, self.settings.host, addresses)
         waiter.endpoint = replace(
-            endpoint_of(waiter.request, self.settings.host, addresses),
+            made,
+            filter=self._filter_for(made),
             mtu=self.overlay.mtu_of(network, waiter.request.mtu),
             table=self.overlay.table_of(network),
         )
@@ -148,8 +171,40 @@ class Attachments:
         rules = self.guard.admit(waiter.endpoint, self.overlay.mark_of(waiter.endpoint))
         self.out.append(Attach(waiter.endpoint, rules))
 
+    def _filter_for(self, endpoint: Endpoint) -> str:
+        """Return the filter that an endpoint should have: its pod's, if that is known."""
+        found = self.placements.find(endpoint.name, endpoint.labels)
+        if found is None:
+            return endpoint.filter
+        if found.filter and found.tenant != endpoint.tenant:
+            self.out.append(
+                Warn(
+                    f"endpoint {endpoint.key}",
+                    f"pod {found.pod} is in tenant {endpoint.tenant}, and Kubernetes says"
+                    f" {found.tenant}: its network policies are not in force",
+                )
+            )
+            return endpoint.filter
+        return found.filter
+
+    def placed(self, pods: Iterable[str], now: float) -> None:
+        """What is known of these pods has changed: guard theirs accordingly, and go on with those that wait."""
+        changed = frozenset(pods)
+        for attachment in self.known.values():
+            endpoint = attachment.endpoint
+            if endpoint is None or attachment.phase in LEAVING:
+                continue
+            if pod_of(endpoint.name, endpoint.labels) not in changed:
+                continue
+            wanted = self._filter_for(endpoint)
+            if wanted != endpoint.filter:
+                attachment.endpoint = replace(endpoint, filter=wanted)
+                self.ledger.write(JournalChange(endpoint=attachment.endpoint))
+                self.guard.adopt(attachment.endpoint, self.overlay.mark_of(attachment.endpoint))
+        self.addresses_came(now)
+
     def _recorded(self, attachment: Attachment, error: FabricError | None, now: float) -> None:
-        attachment.recorded = True
+        attachment.recorded, attachment.durable = True, error is None
         attachment.failure = attachment.failure or error
         self._built(attachment, now)
 
@@ -169,10 +224,43 @@ class Attachments:
         """Go on once both outcomes are known: durable, and attached."""
         if not (attachment.recorded and attachment.attached):
             return
+        if self._is_absent_port(attachment):
+            attachment.failure, attachment.phase = None, Phase.MENDING
+            return
         if attachment.failure or attachment.cancelled:
             self._detach(attachment)  # nothing of it stays
             return
         self._stand(attachment, now)
+
+    def _is_absent_port(self, attachment: Attachment) -> bool:
+        """Return whether a port's link is not as it should be yet: audits try again, and the address is kept."""
+        found, error = attachment.endpoint, attachment.failure
+        if found is None or not found.is_port or attachment.cancelled or error is None:
+            return False
+        if not attachment.durable:
+            return False
+        self.out.append(Warn(f"endpoint {attachment.key}", str(error)))
+        return True
+
+    def ports(self, wanted: Mapping[EndpointKey, Port], now: float) -> None:
+        """Have exactly these ports: take down what is not as wanted, and begin what is missing."""
+        for key, found in list(self.known.items()):
+            if not key.container.startswith(PORT) or found.phase in LEAVING:
+                continue
+            if key not in wanted or (found.endpoint and not wanted[key].fits(found.endpoint)):
+                self.leave(found, now)
+        for key, port in wanted.items():
+            if key not in self.known:
+                network = self.networks.get(f"{port.tenant}:{port.network}")
+                gateways = [r.gateway for r in network.ranges if r.gateway] if network else []
+                self.add(PORT_TOKEN, port.request(gateways), now)
+
+    def absent_ports(self) -> bool:
+        """Return whether a port waits for its link."""
+        return any(
+            a.phase is Phase.MENDING and a.endpoint is not None and a.endpoint.is_port
+            for a in self.known.values()
+        )
 
     def _stand(self, attachment: Attachment, now: float) -> None:
         assert attachment.endpoint is not None
@@ -219,11 +307,15 @@ class Attachments:
         attachment.phase = Phase.UP
         for token in sorted(attachment.attaching):
             self.out.append(AttachAnswer(token, attachment.endpoint))
+        if PORT_TOKEN in attachment.attaching:
+            self.out.append(Warn(f"endpoint {attachment.key}", ""))
         attachment.attaching = set()
 
     def _refuse(self, attachment: Attachment, error: FabricError) -> None:
         for token in sorted(attachment.attaching):
             self.out.append(Refuse(token, error))
+        if PORT_TOKEN in attachment.attaching:
+            self.out.append(Warn(f"endpoint {attachment.key}", str(error)))
         attachment.attaching = set()
 
     def _fail(self, waiter: Attachment, error: FabricError) -> None:
@@ -258,6 +350,15 @@ class Attachments:
             self._refuse(attachment, error)
         elif attachment.phase is Phase.MENDING:
             self._stand(attachment, now)
+
+    def bereaved(self, there: Container[str], now: float) -> None:
+        """End those whose engine has the inner end, and whose link is not there: only a new start gives one."""
+        for found in list(self.known.values()):
+            endpoint, phase = found.endpoint, found.phase
+            stands = phase in STANDING or phase is Phase.MENDING
+            if stands and endpoint and endpoint.handed_over and endpoint.link not in there:
+                gone = NamespaceGoneError(f"link {endpoint.link}: it is gone", "start it again")
+                self._mended(found, gone, now)
 
     def stored(self, key: EndpointKey, sequence: int) -> None:
         """netmaster has the endpoint, and lets this host announce it."""
@@ -474,6 +575,8 @@ class Attachments:
             return admission.journal_lost(self.settings.host)
         if not self.informed:
             return admission.no_intent(self.settings.host)
+        if attachment.request is not None and attachment.request.placed:
+            return admission.no_placement(attachment.request, self.settings)
         return admission.no_block(attachment.network, self.settings.block_timeout)
 
     def addresses_came(self, now: float) -> None:

@@ -10,10 +10,12 @@ from netfabric.fabric.view import ROOT, View, ViewChange
 
 GUARD = f"{ROOT}guard/intent"
 """Every write of intent bumps this key."""
+PODS_GUARD = f"{ROOT}guard/kubernetes"
+"""Every write of pods' filters bumps this key."""
 INTENT = f"{ROOT}intent/"
 STEPS = 10_000
 """Changes of intent that are remembered."""
-_TYPES = ("Bgp", "peer", "network")
+_TYPES = ("Bgp", "peer", "port", "network")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,9 @@ class Intents:
         self.epoch = epoch
         revisions = self.view.revisions
         latest = max((r for key, r in revisions.items() if key.startswith(INTENT)), default=0)
-        self.revision = self.floor = max(latest, revisions.get(GUARD, 0))
+        self.revision = self.floor = max(
+            latest, revisions.get(GUARD, 0), revisions.get(PODS_GUARD, 0)
+        )
         self.steps.clear()
         self._peers = {}
         self.policies.begin()
@@ -94,6 +98,7 @@ class Intents:
             networks=tuple(self.view.networks.values()),
             speaker=self.view.speakers.get(host),
             peers=self.view.peers_of(host),
+            ports=self.view.ports_of(host),
             filters=tuple(self.policies.filters.values()),
         )
 
@@ -128,6 +133,7 @@ class Intents:
             speaker=speaker,
             speaker_gone=speaker is None,
             peers=peers,
+            ports=view.ports_of(host),
             peers_gone=tuple(sorted(went)),
         )
 

@@ -54,6 +54,10 @@ class Cooling:
         self.again[where] = self.until.pop(where)
         return True
 
+    def drop(self, network: str, address: Address) -> None:
+        """Let an address cool down no more."""
+        self.until.pop((network, address), None)
+
     def lifted(self, network: str, addresses: Iterable[Address]) -> tuple[Where, ...]:
         """Return which of these were given again."""
         return tuple((network, a) for a in addresses if (network, a) in self.again)

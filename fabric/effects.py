@@ -13,6 +13,7 @@ from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
 from netfabric.fabric.kernel import Operation
 from netfabric.fabric.peer import Peer, Speaker
+from netfabric.fabric.prefix import Address
 from netfabric.fabric.route import Announcement
 from netfabric.fabric.ruleset_plan import Transaction
 from netfabric.fabric.session import (
@@ -149,6 +150,14 @@ class DetachAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveAnswer:
+    """The caller gets an address, durably reserved."""
+
+    token: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """The caller of any request gets an error."""
 
@@ -179,6 +188,7 @@ Effect: TypeAlias = (
     | Tell
     | AttachAnswer
     | DetachAnswer
+    | ReserveAnswer
     | Refuse
     | Warn
 )

@@ -5,6 +5,17 @@ from typing import Self
 
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of, host_prefix
 
+DOCKER_LABEL = "netfabric.cnm/network"
+"""Names the Docker network that an endpoint came by: Docker alone ends it, and moves its inner end by itself."""
+GATEWAY_LABEL = "netfabric.cnm/gateway"
+"""The number of its gateway among those of its container; none means 1."""
+
+
+PORT = "port:"
+"""How the container id of a port's endpoint begins: no engine's can have a colon."""
+PORT_GATEWAYS_LABEL = "netfabric.port/gateways"
+"""The network's own gateways, which the host answers for on a port; with blanks between."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class EndpointKey:
@@ -34,6 +45,8 @@ class AttachRequest:
     """The container's or pod's name, for people and DNS."""
     labels: tuple[tuple[str, str], ...] = ()
     mtu: int = 1500
+    placed: bool = False
+    """Tenant, network and group are what netmaster says of the pod: the ADD waits for that."""
 
     def wanted(self, family: Family) -> Address | None:
         """Return the requested address of a family, if any."""
@@ -63,6 +76,23 @@ class Endpoint:
     """Kept in the store; of two places for one address the higher wins."""
     table: int = 254
     """The routing table in which its host routes stand: its tenant's on an overlay, else main."""
+    filter: str = ""
+    """The filter that is in force in place of its group's (`tenant:name`); empty: its group's."""
+
+    @property
+    def is_port(self) -> bool:
+        """Return whether it is a link that was there before, and is its owner's."""
+        return self.key.container.startswith(PORT)
+
+    @property
+    def handed_over(self) -> bool:
+        """Return whether the engine moves the container's end into its namespace, and sets it up."""
+        return any(name == DOCKER_LABEL for name, _ in self.labels)
+
+    @property
+    def inner(self) -> str:
+        """Return the name that the container's end is born with."""
+        return f"nd{self.link[2:]}" if self.handed_over else self.key.interface
 
     @property
     def prefixes(self) -> tuple[Prefix, ...]:

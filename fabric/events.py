@@ -80,6 +80,24 @@ class CollectRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveRequested:
+    """An address ahead of its endpoint, as Docker wants it; `token` names the waiting caller."""
+
+    token: int
+    network: str
+    family: Family
+    wanted: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequested:
+    """An address that was reserved is not wanted after all."""
+
+    network: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Attached:
     """Outcome of `effects.Attach`."""
 
@@ -192,6 +210,8 @@ Event: TypeAlias = (
     | AttachRequested
     | DetachRequested
     | CollectRequested
+    | ReserveRequested
+    | ReleaseRequested
     | Attached
     | Detached
     | Recorded

@@ -75,6 +75,8 @@ class GroupFilter:
     rules: tuple[FilterRule, ...] = ()
     network: str = ""
     """The network that the group's endpoints are on: `tenant:network`."""
+    also: str = ""
+    """A group (`tenant:group`) whose filter has to let a packet pass, too; empty: none."""
 
     @property
     def tenant(self) -> str:

@@ -9,7 +9,7 @@ from netfabric.fabric.errors import FabricError, KernelError
 from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import Prefix
-from netfabric.fabric.ruleset import RulesetKey, RulesetObject, RulesetReading
+from netfabric.fabric.ruleset import Element, RulesetKey, RulesetObject, RulesetReading
 from netfabric.fabric.ruleset_desired import DesiredRuleset
 from netfabric.fabric.ruleset_plan import Transaction, transaction
 from netfabric.fabric.session import MembersChanged
@@ -47,12 +47,18 @@ class Guard:
 
     # what is wanted
 
-    def require(self, request: AttachRequest) -> None:
-        """Raise KernelError where what an endpoint needs cannot be enforced."""
+    def require(self, request: AttachRequest, pods: str = "") -> None:
+        """Raise KernelError where what an endpoint needs cannot be enforced; `pods`: its filter as a pod."""
         if self.enabled and self.active and self.actual is None:
             raise KernelError(
                 f"endpoint {request.key}: the packet filter of this host is being repaired",
                 "try again; the agent's log says what is wrong if it lasts",
+            )
+        if pods and not self.enabled:
+            raise KernelError(
+                f"endpoint {request.key}: network policies select the pod, and this host's kernel"
+                " lacks nftables",
+                "load the module nf_tables with its families, or keep such pods off this host",
             )
         wanted = self.desired.filters.get(f"{request.tenant}:{request.group}")
         if self.enabled or wanted is None or not (wanted.rules or wanted.default == "deny"):
@@ -84,6 +90,11 @@ class Guard:
         for mark in devices:
             changed |= self.desired.set_mark(mark.link, mark)
         self._change(changed)
+
+    def elements(self, endpoint: Endpoint) -> tuple[Element, ...]:
+        """Return what of an endpoint the table should hold now; () where no table is kept."""
+        kept = self.enabled and self.active and self.actual is not None
+        return self.desired.guards_of(endpoint.link) if kept else ()
 
     def release(self, link: str) -> None:
         """An endpoint's link is gone."""

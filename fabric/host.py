@@ -28,6 +28,8 @@ from netfabric.fabric.events import (
     PeerUp,
     Programmed,
     Recorded,
+    ReleaseRequested,
+    ReserveRequested,
     Started,
     Tick,
     UplinksChanged,
@@ -40,6 +42,7 @@ from netfabric.fabric.network import Network
 from netfabric.fabric.overlay import Overlay, Shares
 from netfabric.fabric.peer import Peer, Speaker
 from netfabric.fabric.prefix import Prefix, host_prefix
+from netfabric.fabric.reservations import Reservations
 from netfabric.fabric.route import Announcement
 from netfabric.fabric.session import (
     BlockAnswered,
@@ -52,6 +55,7 @@ from netfabric.fabric.session import (
     LoanEnded,
     MasterMessage,
     MembersChanged,
+    PlacementsChanged,
     RemotesChanged,
     Version,
     Welcome,
@@ -92,6 +96,7 @@ class Host:
             self.guard,
             self.overlay,
         )
+        self.reservations = Reservations(self.attachments, self.addresses, self.ledger, self.out)
         self.networks: dict[str, Network] = {}
         self.attachments.networks = self.networks
         self.intent: IntentChanged | None = None
@@ -105,6 +110,8 @@ class Host:
         self.started_at = 0.0
         self.audit_at = 0.0
         self.ask_at = 0.0
+        self.port_at = 0.0
+        """When ports are looked at again: one may have gone, or failed."""
         self.sweep_at = float("inf")
         """When links that nobody knows may go: peers may have their routes until the replay has ended."""
         self.lost: set[HeldBlock] = set()
@@ -129,6 +136,10 @@ class Host:
             case CollectRequested(token, valid):
                 stale = [key for key in self.attachments.known if key not in valid]
                 self.attachments.remove(token, stale, now)
+            case ReserveRequested():
+                self.reservations.reserve(event, now)
+            case ReleaseRequested(network, address):
+                self.addresses.give_up(network, address)
             case Attached(key, error):
                 self.attachments.attached(key, error, now)
             case Detached(key, error):
@@ -149,6 +160,8 @@ class Host:
             case UplinksChanged(uplinks):
                 self.upkeep.uplinks_changed(uplinks, self.speaking.rib.local)
                 self.overlay.uplinks_changed(uplinks)
+                if self.attachments.absent_ports():
+                    self.out.append(Audit())
             case Programmed(failures):
                 self.upkeep.failed(failures)
             case Filtered(error):
@@ -167,6 +180,7 @@ class Host:
             case Tick():
                 pass
         self._tick(now)
+        self.reservations.look(now)
 
     def _matching(self, key: EndpointKey) -> list[EndpointKey]:
         if key.interface:
@@ -198,6 +212,7 @@ class Host:
             self._spare_unknown_links(now)
             self._repair(event.observed, now)
             self._intent(journal.intent, now, durable=True)
+            self.addresses.recall_reserved(now)
             self.attachments.resume_leaving(now)
 
     def _recover(self, journal: JournalState) -> None:
@@ -215,6 +230,8 @@ class Host:
         return Phase.UP if stands else Phase.MENDING
 
     def _repair(self, observed: KernelState, now: float) -> None:
+        there = {t.name for t in observed.objects.values() if isinstance(t, EndpointLink)}
+        self.attachments.bereaved(there, now)
         up = {endpoint.link: endpoint for endpoint in self.attachments.endpoints()}
         busy = self.attachments.busy()
         self.upkeep.audit(observed, up, busy, sweep=now >= self.sweep_at)
@@ -252,6 +269,8 @@ class Host:
                 self._members(message)
             case RemotesChanged():
                 self._remotes(message, now)
+            case PlacementsChanged():
+                self._placements(message, now)
             case BlockAnswered():
                 self._block(message, now)
             case LendAsked():
@@ -268,6 +287,7 @@ class Host:
         wanted = self.addresses.answered(answer)
         if answer.error:
             self.attachments.no_block(answer, wanted)
+            self.reservations.no_block(answer, wanted)
         self._aggregates()
         self.attachments.addresses_came(now)
 
@@ -352,6 +372,14 @@ class Host:
         if not self.speaking.replayed:
             self._announce_all()
         self.attachments.addresses_came(now)
+        self._ports(now)
+
+    def _ports(self, now: float) -> None:
+        """Attach and detach links of this host as intent wants it."""
+        if not self.attachments.ready or self.intent is None or self.intent.ports is None:
+            return
+        self.port_at = now + ASK_INTERVAL
+        self.attachments.ports({port.key: port for port in self.intent.ports.ports}, now)
 
     def _members(self, said: MembersChanged) -> None:
         """Take who is in the groups that rules name; the journal is told what changed."""
@@ -367,6 +395,11 @@ class Host:
             self.ledger.write(JournalChange(remotes=change))
         for endpoint in self.overlay.moved_away(said):
             self.attachments.moved_away(endpoint.key, now)
+
+    def _placements(self, said: PlacementsChanged, now: float) -> None:
+        """Take where pods belong. What is not told of any more keeps what it has until it goes."""
+        self.attachments.placements.take(said.full, said.placed, said.gone)
+        self.attachments.placed((placement.pod for placement in said.placed), now)
 
     def _networks(
         self, intent: IntentChanged, endpoints: list[Endpoint], without: tuple[str, ...] = ()
@@ -445,6 +478,8 @@ class Host:
         if cooled or (self.attachments.waiting and now >= self.ask_at):
             self.ask_at = now + ASK_INTERVAL
             self.attachments.addresses_came(now)
+        if now >= self.port_at:
+            self._ports(now)
         self.speaking.tick_if_due(now)
         if not self.speaking.replayed and self._replay_ended():
             self.speaking.replay()
@@ -498,6 +533,7 @@ def merge(old: IntentChanged | None, change: IntentChanged) -> IntentChanged:
         speaker=None if change.speaker_gone else change.speaker or old.speaker,
         peers=tuple(peers.values()),
         filters=tuple(filters.values()),
+        ports=change.ports or old.ports,
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 from netfabric.fabric.errors import InvalidError
 from netfabric.fabric.network import AnnounceMode, Encap, Network, Range, ReadyMode, whole_range
 from netfabric.fabric.peer import Asn, ImportFilter, Peer, Speaker
+from netfabric.fabric.port import Port
 from netfabric.fabric.prefix import DEFAULT_ROUTES, Address, Family, Interface, Prefix
 
 Object = Mapping[str, Any]
@@ -248,6 +249,22 @@ def peer_of(obj: Object) -> Peer:
         prepend=_number(obj, "prepend", 0),
         local_preference=_number(obj, "localPreference", 100),
         imports=_imports(obj, what),
+    )
+
+
+def port_of(obj: Object) -> Port:
+    """Return the port that a `port` object describes; raise InvalidError."""
+    what = f"port {obj['hostname']}:{obj['linkName']}"
+    asked = (("ipAddress", obj.get("ipAddress")), ("ipv6Address", obj.get("ipv6Address")))
+    return Port(
+        host=str(obj["hostname"]),
+        link=str(obj["linkName"]),
+        tenant=str(obj["tenantName"]),
+        network=str(obj["networkName"]),
+        group=str(obj.get("groupName") or ""),
+        addresses=tuple(_address(text, f"{what}: {field}") for field, text in asked if text),
+        mac=str(obj.get("macAddress") or ""),
+        name=str(obj.get("portName") or ""),
     )
 
 

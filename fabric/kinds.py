@@ -1,6 +1,7 @@
 """Every kind of object, by type, by v1 plural and by v2 plural."""
 
 from netfabric.fabric.kinds_policy import NETPROFILE, POLICY, RULE
+from netfabric.fabric.kinds_ports import PORT
 from netfabric.fabric.kinds_routing import BGP, GLOBAL, PEER
 from netfabric.fabric.kinds_services import (
     ACI_GW,
@@ -22,6 +23,7 @@ ALL = (
     GLOBAL,
     BGP,
     PEER,
+    PORT,
     SERVICE_LB,
     EXT_CONTRACTS_GROUP,
     APP_PROFILE,

@@ -12,6 +12,7 @@ from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import InvalidError
 from netfabric.fabric.filter import FilterRule, GroupFilter
 from netfabric.fabric.membership import members_of
+from netfabric.fabric.placement import pod_of
 from netfabric.fabric.prefix import Address
 from netfabric.fabric.rule_reading import rule_of
 from netfabric.fabric.session import MembersChanged
@@ -43,19 +44,36 @@ class Policies:
     """How many filters name a group."""
     _members: dict[str, Counter[Address]] = field(default_factory=dict)
     """By group, how many endpoints have an address: for a moment it may be two."""
-    _places: dict[Where, tuple[str, tuple[Address, ...]]] = field(default_factory=dict)
-    """Group and addresses of every endpoint in a group."""
+    _places: dict[Where, tuple[tuple[str, ...], tuple[Address, ...]]] = field(default_factory=dict)
+    """Groups and addresses of every endpoint in a group; a pod is also in those of peers that it matches."""
+    _of_pods: dict[str, set[Where]] = field(default_factory=dict)
+    """Endpoints by pod."""
+    _pods: dict[Where, str] = field(default_factory=dict)
     _log: deque[tuple[int, str, Address, bool]] = field(default_factory=deque)
     """(serial, group, address, whether it is a member now)."""
 
     def begin(self) -> None:
-        """Start at the view as it is."""
+        """Start at the view as it is, whatever was known before: the store may have been replaced."""
+        if self.filters or self._places:
+            self.serial += 1
+            self._forget()
         for where in self.view.endpoints:
             self._move(where)
         for group in self.view.objects.get("endpointGroup", {}):
             self._resolve(group)
+        for name in self.view.filters:
+            self._resolve(name)
         self._log.clear()
         self.floor = self.serial
+
+    def _forget(self) -> None:
+        self.filters.clear()
+        self._rules.clear()
+        self._named.clear()
+        self._members.clear()
+        self._places.clear()
+        self._of_pods.clear()
+        self._pods.clear()
 
     # filters
 
@@ -63,6 +81,9 @@ class Policies:
         """Take a change of the view; return the groups whose filter is another now, or gone."""
         for where in change.endpoints:
             self._move(where)
+        for pod in {pod for _, pod in change.pods}:
+            for where in tuple(self._of_pods.get(pod, ())):
+                self._move(where)
         for rule in self._touched_rules(change):
             self._rules.pop(rule, None)
         changed = frozenset(group for group in self._touched(change) if self._resolve(group))
@@ -81,7 +102,7 @@ class Policies:
 
     def _touched(self, change: ViewChange) -> set[str]:
         """Return the groups that a change concerns."""
-        groups = {key for type_, key in change.objects if type_ == "endpointGroup"}
+        groups = {key for type_, key in change.objects if type_ == "endpointGroup"} | change.filters
         policies = {key for type_, key in change.objects if type_ == "policy"}
         policies |= {rule.rpartition(":")[0] for rule in self._touched_rules(change)}
         for policy in policies:
@@ -107,7 +128,7 @@ class Policies:
         """Return a group's filter as the view has it now; None where there is no such group."""
         stored = self.view.objects.get("endpointGroup", {}).get(group)
         if stored is None:
-            return None
+            return self.view.filters.get(group)
         obj = stored.value
         tenant = obj["tenantName"]
         rules = [
@@ -150,17 +171,35 @@ class Policies:
 
     def _move(self, where: Where) -> None:
         """Take in where an endpoint is now, if it is anywhere."""
-        before = self._places.pop(where, None)
+        before = self._places.pop(where, ((), ()))
         endpoint = self.view.endpoints.get(where)
-        now = (group_of(endpoint), endpoint.addresses) if endpoint and endpoint.group else None
-        if now is not None:
+        self._note_pod(where, endpoint)
+        now = (self.groups_of(endpoint), endpoint.addresses) if endpoint else ((), ())
+        if now[0]:
             self._places[where] = now
         if before == now:
             return
-        if now is not None:
-            self._join(*now)
-        if before is not None:
-            self._leave(*before)
+        for group in now[0]:
+            self._join(group, now[1])
+        for group in before[0]:
+            self._leave(group, before[1])
+
+    def groups_of(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Return every group that an endpoint is in: its own, and those of peers that its pod matches."""
+        own = (group_of(endpoint),) if endpoint.group else ()
+        placed = self.view.pods.get(pod_of(endpoint.name, endpoint.labels))
+        return (*own, *placed.peers) if placed and placed.fits(endpoint) else own
+
+    def _note_pod(self, where: Where, endpoint: Endpoint | None) -> None:
+        """Keep the index of pods' endpoints."""
+        before = self._pods.pop(where, "")
+        if before:
+            self._of_pods[before].discard(where)
+            if not self._of_pods[before]:
+                del self._of_pods[before]
+        if endpoint is not None and (pod := pod_of(endpoint.name, endpoint.labels)):
+            self._pods[where] = pod
+            self._of_pods.setdefault(pod, set()).add(where)
 
     def _join(self, group: str, addresses: Iterable[Address]) -> None:
         members = self._members.setdefault(group, Counter())

@@ -7,6 +7,7 @@ from netfabric.fabric import (
     rules_global,
     rules_groups,
     rules_policy,
+    rules_ports,
     rules_routing,
     rules_services,
     rules_tenancy,
@@ -48,6 +49,7 @@ RULES = {
     ),
     "Bgp": Rules(rules_routing.create_bgp, rules_routing.update_bgp, rules_routing.delete_bgp),
     "peer": Rules(rules_routing.create_peer, rules_routing.update_peer, rules_routing.delete_peer),
+    "port": Rules(rules_ports.create_port, rules_ports.update_port, rules_ports.delete_port),
     "serviceLB": Rules(
         rules_services.create_service,
         rules_services.update_service,

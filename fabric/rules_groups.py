@@ -124,6 +124,11 @@ def delete_group(draft: Draft, old: Fields) -> None:
             f"Cannot delete {name}, associated to appProfile {profiles[0]}",
             "take it out of the profile first",
         )
+    if ports := draft.world.users("endpointGroup", key, "port", "groupName"):
+        raise ConflictError(
+            f"Cannot delete {name}, associated to port {ports[0]}",
+            "end it first: netctl endpoint ports, netctl endpoint rm",
+        )
     if draft.world.endpoints_of(group=key):
         raise ConflictError(
             f"Error: EPG {name} has active endpoints",

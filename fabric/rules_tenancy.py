@@ -138,6 +138,9 @@ def update_network(draft: Draft, old: Fields, new: Object) -> None:
     network_of(new)
 
 
+_PORTS = "end it first: netctl endpoint ports, netctl endpoint rm"
+
+
 def delete_network(draft: Draft, old: Fields) -> None:
     """A network must be unused; its tag goes with it."""
     key, name = str(old["key"]), old["networkName"]
@@ -150,6 +153,8 @@ def delete_network(draft: Draft, old: Fields) -> None:
         raise ConflictError(
             f"cannot delete {name} has {len(services)} services ", "delete those first"
         )
+    if ports := users("network", key, "port", "networkName"):
+        raise ConflictError(f"cannot delete {name} has port {ports[0]}", _PORTS)
     if draft.world.endpoints_of(network=key):
         raise ConflictError(
             "Error: Network has active endpoints", "stop its containers first: netctl endpoint ls"

@@ -142,8 +142,11 @@ class Chain:
     priority: int = 0
 
 
-SetKind: TypeAlias = Literal["ip", "ip6", "subnet", "subnet6", "port", "source", "source6", "links"]
-"""subnet(6): intervals; source(6): link, MAC and address side by side; links: their names."""
+SetKind: TypeAlias = Literal[
+    "ip", "ip6", "subnet", "subnet6", "port", "source", "source6", "own", "own6", "links"
+]
+"""subnet(6): intervals; source(6): link, MAC and address side by side; own(6): link and
+address; links: their names."""
 
 
 @dataclass(frozen=True, slots=True)

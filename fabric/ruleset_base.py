@@ -23,6 +23,8 @@ from netfabric.fabric.ruleset import (
 from netfabric.fabric.vrf import MARK_MASK
 
 SOURCES, SOURCES6 = "sources", "sources6"
+PORTS, PORTS6 = "ports", "ports6"
+"""What may be sent from on links whose MAC is not known to us: a virtual machine's, a bare-metal port."""
 LEAVING, ARRIVING = "leaving", "arriving"
 MARKING = "marking"
 FABRIC, FABRIC6 = "fabric", "fabric6"
@@ -34,6 +36,10 @@ ICMP, TCP, UDP, ICMP6, SCTP = 1, 6, 17, 58, 132
 _KNOWN = HasBit("ct state", 2 | 4)
 """Established or related: replies, and errors about what was allowed."""
 _ECHO, _ECHO6 = 8, 128
+_SOLICIT = 135
+"""Neighbour solicitation (RFC 4861): Docker's containers look the gateway's MAC up."""
+_ADVERTISE = 136
+"""Neighbour advertisement: what is behind a port is looked up, and answers."""
 _DNS = 53
 _RAW = -300
 """Before connection tracking: what is forged leaves no trace there."""
@@ -78,6 +84,8 @@ def _antispoofing() -> tuple[Chain, ...]:
                         In(("iif name", "ether source", "ip6 source"), SOURCES6),
                     ),
                 ),
+                rule("port", (family_is(IPV4), In(("iif name", "ip source"), PORTS))),
+                rule("port6", (family_is(IPV6), In(("iif name", "ip6 source"), PORTS6))),
                 rule("forged", (), "drop"),
             ),
         ),
@@ -100,7 +108,7 @@ def _forwarding() -> tuple[Chain, ...]:
 
 
 def _host_protection() -> tuple[Chain, ...]:
-    """Endpoints may ask the host for an echo and for names; it may open anything towards them."""
+    """Endpoints may ask the host for an echo, for names and for its MAC; it may open anything towards them."""
     return (
         Chain(
             "input",
@@ -119,6 +127,8 @@ def _open_on_host() -> tuple[Rule, ...]:
     return (
         rule("echo", (family_is(IPV4), Is("protocol", ICMP), Is("icmp type", _ECHO))),
         rule("echo6", (family_is(IPV6), Is("protocol", ICMP6), Is("icmp type", _ECHO6))),
+        rule("neighbour", (family_is(IPV6), Is("protocol", ICMP6), Is("icmp type", _SOLICIT))),
+        rule("answer", (family_is(IPV6), Is("protocol", ICMP6), Is("icmp type", _ADVERTISE))),
         rule("dns", (Is("protocol", UDP), Between("destination port", _DNS, _DNS))),
         rule("dns tcp", (Is("protocol", TCP), Between("destination port", _DNS, _DNS))),
     )
@@ -137,6 +147,8 @@ def base() -> tuple[RulesetObject, ...]:
     return (
         NamedSet(SOURCES, "source"),
         NamedSet(SOURCES6, "source6"),
+        NamedSet(PORTS, "own"),
+        NamedSet(PORTS6, "own6"),
         NamedSet(FABRIC, "subnet"),
         NamedSet(FABRIC6, "subnet6"),
         *_antispoofing(),

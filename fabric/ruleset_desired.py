@@ -8,6 +8,7 @@ from typing import TypeAlias
 from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.filter import GroupFilter, Members
 from netfabric.fabric.network import Network
+from netfabric.fabric.placement import is_of_pods
 from netfabric.fabric.prefix import FAMILIES, Address, Prefix, family_of
 from netfabric.fabric.ruleset import (
     Element,
@@ -21,6 +22,8 @@ from netfabric.fabric.ruleset import (
 from netfabric.fabric.ruleset_base import (
     FABRIC,
     FABRIC6,
+    PORTS,
+    PORTS6,
     SOURCES,
     SOURCES6,
     base,
@@ -83,7 +86,9 @@ class DesiredRuleset:
     _here: defaultdict[str, Counter[Address]] = field(default_factory=lambda: defaultdict(Counter))
     """By group: addresses of this host's own endpoints."""
     _links: Counter[str] = field(default_factory=Counter)
-    """By group (`tenant:` without one): how many endpoints are here."""
+    """By group whose chains are needed (`tenant:` without one): by how many endpoints here, and filters of pods."""
+    _also: dict[str, str] = field(default_factory=dict)
+    """By filter that is here: the group whose chains it leads on to."""
     _tenants: Counter[str] = field(default_factory=Counter)
     _peers: dict[str, frozenset[str]] = field(default_factory=dict)
     """By group that is here: the groups that its rules speak of."""
@@ -115,34 +120,36 @@ class DesiredRuleset:
         if self.endpoints.get(endpoint.link) == endpoint:
             return set()
         changed = self.remove_endpoint(endpoint.link)
-        group = group_of(endpoint)
+        group, guarding = group_of(endpoint), filter_of(endpoint)
         self.endpoints[endpoint.link] = endpoint
         self._here[group].update(endpoint.addresses)
-        self._links[group] += 1
         self._tenants[endpoint.tenant] += 1
         if self._tenants[endpoint.tenant] == 1:
             changed |= self._tenant(endpoint.tenant)
-        if self._links[group] == 1:
-            changed |= self._group(group) | self._ways(group)
+        changed |= self._need(guarding)
         changed |= self._follow(group, endpoint.addresses)
-        return changed | self.parts.put(("endpoint", endpoint.link, ""), _guard(endpoint, group))
+        return changed | self.parts.put(("endpoint", endpoint.link, ""), _guard(endpoint, guarding))
+
+    def guards_of(self, link: str) -> tuple[Element, ...]:
+        """Return the elements that an endpoint's own part consists of; () for one that is not here."""
+        endpoint = self.endpoints.get(link)
+        found = _guard(endpoint, filter_of(endpoint)) if endpoint is not None else []
+        return tuple(thing for thing in found if isinstance(thing, Element))
 
     def remove_endpoint(self, link: str) -> set[RulesetKey]:
         """Forget an endpoint whose link is gone."""
         endpoint = self.endpoints.pop(link, None)
         if endpoint is None:
             return set()
-        group = group_of(endpoint)
+        group, guarding = group_of(endpoint), filter_of(endpoint)
         changed = self.parts.put(("endpoint", link, ""), ())
         here = self._here[group]
         here.subtract(endpoint.addresses)
         for address in endpoint.addresses:
             if not here[address]:
                 del here[address]
-        self._links[group] -= 1
         self._tenants[endpoint.tenant] -= 1
-        if not self._links[group]:
-            changed |= self._group(group) | self._ways(group)
+        changed |= self._let_go(guarding)
         if not self._tenants[endpoint.tenant]:
             changed |= self._tenant(endpoint.tenant)
         return changed | self._follow(group, endpoint.addresses)
@@ -206,7 +213,9 @@ class DesiredRuleset:
         return changed
 
     def set_filters(self, filters: Mapping[str, GroupFilter]) -> set[RulesetKey]:
-        """Take the policies of all groups."""
+        """Take the policies of all groups. The filter of a pod goes only when its pods have another."""
+        still = {g: f for g, f in self.filters.items() if is_of_pods(g) and self._links[g]}
+        filters = {**still, **filters}
         different = [
             group
             for group in {**self.filters, **filters}
@@ -240,6 +249,26 @@ class DesiredRuleset:
 
     # parts
 
+    def _need(self, group: str) -> set[RulesetKey]:
+        """Have a group's chains for one user more."""
+        self._links[group] += 1
+        return self._group(group) | self._ways(group) if self._links[group] == 1 else set()
+
+    def _let_go(self, group: str) -> set[RulesetKey]:
+        """Have them for one user less."""
+        self._links[group] -= 1
+        return self._group(group) | self._ways(group) if not self._links[group] else set()
+
+    def _lead_on(self, group: str, also: str) -> set[RulesetKey]:
+        """Have the chains that a filter leads on to, and no longer those that it did."""
+        before = self._also.pop(group, "")
+        if also:
+            self._also[group] = also
+        if also == before:
+            return set()
+        changed = self._need(also) if also else set()
+        return changed | (self._let_go(before) if before else set())
+
     def _group(self, group: str) -> set[RulesetKey]:
         """Make, change or remove a group's chains and the sets that they need."""
         wanted = self.filters.get(group) if self._links[group] else None
@@ -251,7 +280,7 @@ class DesiredRuleset:
         for peer in new - old:
             self._mentioned[peer] += 1
             changed |= self._follow(peer, self._all_members(peer))
-        changed |= self._chains(group)
+        changed |= self._chains(group) | self._lead_on(group, wanted.also if wanted else "")
         for peer in old - new:
             self._mentioned[peer] -= 1
             if not self._mentioned[peer]:
@@ -311,12 +340,18 @@ def group_of(endpoint: Endpoint) -> str:
     return f"{endpoint.tenant}:{endpoint.group}"
 
 
+def filter_of(endpoint: Endpoint) -> str:
+    """Return whose rules are in force for an endpoint; `tenant:` if nobody's."""
+    return endpoint.filter or group_of(endpoint)
+
+
 def _guard(endpoint: Endpoint, group: str) -> list[RulesetObject]:
     """Return what an endpoint adds: what it may send from, and the way to its group's chains."""
+    named = (SOURCES, SOURCES6) if endpoint.mac else (PORTS, PORTS6)
     return [
         *(
             Element(
-                SOURCES if address.version == 4 else SOURCES6,
+                named[address.version == 6],
                 Source(endpoint.link, endpoint.mac, address),
             )
             for address in endpoint.addresses

@@ -85,15 +85,16 @@ def merged(ports: tuple[PortRange, ...]) -> tuple[PortRange, ...]:
 class _Compiled:
     """What one chain's rules need besides themselves."""
 
-    def __init__(self, direction: Direction) -> None:
+    def __init__(self, direction: Direction, allowed: Verdict) -> None:
         incoming = direction == "in"
+        self._allowed = allowed
         self._peer = _SOURCE if incoming else _DESTINATION
         self._own = _DESTINATION if incoming else _SOURCE
         self.things: list[RulesetObject] = []
 
     def rules(self, one: FilterRule) -> Iterator[Rule]:
         """Yield what a policy's rule becomes: one for each family and ICMP type, or one for both families."""
-        verdict: Verdict = "return" if one.action == "allow" else "drop"
+        verdict: Verdict = self._allowed if one.action == "allow" else "drop"
         for suffix, matches in self._variants(one):
             yield rule(f"{one.policy}/{one.id}{suffix}", matches, verdict, one.log)
 
@@ -183,7 +184,8 @@ def chains_of(group: str, tenant: str, wanted: GroupFilter | None) -> list[Rules
 def _chain(
     direction: Direction, group: str, tenant: str, rules: list[FilterRule], wanted: GroupFilter
 ) -> list[RulesetObject]:
-    compiled = _Compiled(direction)
+    allowed: Verdict = Goto(chain_name(direction, wanted.also)) if wanted.also else "return"
+    compiled = _Compiled(direction, allowed)
     own_name = chain_name(direction, group)
     foreign = [one for one in rules if _foreign(one, tenant)]
     isolated: Verdict = "drop"
@@ -193,7 +195,7 @@ def _chain(
         crossing = [one for one in rules if one.action == "deny" or _foreign(one, tenant)]
         made = tuple(r for one in crossing for r in compiled.rules(one))
         extra.append(Chain(isolated.chain, (*made, rule("other tenant", (), "drop"))))
-    end: Verdict = "return" if wanted.default == "allow" else "drop"
+    end: Verdict = allowed if wanted.default == "allow" else "drop"
     listed = (
         *_isolation(direction, tenant, isolated),
         *(made for one in rules for made in compiled.rules(one)),

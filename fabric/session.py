@@ -7,6 +7,8 @@ from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.filter import GroupFilter, Members
 from netfabric.fabric.network import Network
 from netfabric.fabric.peer import Peer, SessionState, Speaker
+from netfabric.fabric.placement import Placement
+from netfabric.fabric.port import Ports
 from netfabric.fabric.prefix import Address, Family, Prefix
 from netfabric.fabric.route import LearnedRoute
 
@@ -177,6 +179,8 @@ class IntentChanged:
     speaker_gone: bool = False
     peers: tuple[Peer, ...] = ()
     peers_gone: tuple[str, ...] = ()
+    ports: Ports | None = None
+    """All of the host's own; None: unchanged."""
     filters: tuple[GroupFilter, ...] = ()
     """Of every group, whether or not it has an endpoint here: an ADD waits for nothing."""
     filters_gone: tuple[str, ...] = ()
@@ -231,6 +235,16 @@ class RemotesChanged:
     full: bool
     added: tuple[Remote, ...] = ()
     removed: tuple[RemoteAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementsChanged:
+    """Where pods of this host belong. `full` replaces all that was said before; filters come before it."""
+
+    full: bool
+    placed: tuple[Placement, ...] = ()
+    gone: tuple[str, ...] = ()
+    """Pods (`namespace/name`) that are not there, or not here, any more. What is attached stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,4 +309,5 @@ MasterMessage: TypeAlias = (
     | LendAsked
     | LoanEnded
     | EndpointsAnswered
+    | PlacementsChanged
 )

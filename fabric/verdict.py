@@ -1,7 +1,7 @@
 """Whether a packet that opens a connection passes, and which rule decides: out of the filters that hosts have."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netfabric.fabric.filter import Action, Direction, FilterRule, GroupFilter
 from netfabric.fabric.prefix import Address, Prefix
@@ -21,7 +21,13 @@ class End:
     tenant: str = ""
     """Empty: outside the fabric."""
     group: str = ""
-    """`tenant:group`; empty: none."""
+    """`tenant:group` of the filter in force; empty: none."""
+    groups: frozenset[str] = frozenset()
+    """All groups that rules may know it by, where these are more than that one."""
+
+    def is_in(self, group: str) -> bool:
+        """Return whether a rule that names a group as its peer means this end."""
+        return group in (self.groups or (self.group,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +96,15 @@ def _side(
     considered = tuple(_considered(packet, found.group, rules, own, other, decisive))
     if decisive is None:
         reason = f"default of group {own.group}, {_words(direction)}"
-        return Verdict(found.default, reason, considered)
-    reason = f"rule {decisive.policy}:{decisive.id} of group {own.group}, {_words(direction)}"
-    return Verdict(decisive.action, reason, considered)
+        answer = Verdict(found.default, reason, considered)
+    else:
+        reason = f"rule {decisive.policy}:{decisive.id} of group {own.group}, {_words(direction)}"
+        answer = Verdict(decisive.action, reason, considered)
+    if not found.also or answer.action == "deny":
+        return answer
+    then = _side(packet, direction, replace(own, group=found.also), other, filters)
+    reason = then.reason if then.action == "deny" else f"{answer.reason}; {then.reason}"
+    return Verdict(then.action, reason, (*considered, *then.considered))
 
 
 def _words(direction: Direction) -> str:
@@ -116,7 +128,7 @@ def matches(rule: FilterRule, packet: Packet, own: End, other: End) -> bool:
     """Return whether a rule speaks of a packet; `own` is the end in the rule's group."""
     peer = rule.peer
     return (
-        peer.group in ("", other.group)
+        (not peer.group or other.is_in(peer.group))
         and _among(other.address, peer.prefixes)
         and not (peer.without and _among(other.address, peer.without))
         and _among(own.address, rule.own)

@@ -2,7 +2,8 @@
 
 Keys, under `/netfabric/v1/`: `intent/<type>/<key>`, `alloc/block/<network>/<prefix with _ for />`,
 `alloc/loan/<id>`, `alloc/<kind>/<number>`, `endpoint/<host>/<container>/<interface>`, `host/<name>`,
-`learned/<host>`, `vtep/<host>`, `guard/holds/<network>`.
+`learned/<host>`, `vtep/<host>`, `guard/holds/<network>`, `kubernetes/pod/<namespace>/<name>`,
+`kubernetes/filter/<tenant:name>`.
 """
 
 import json
@@ -13,11 +14,14 @@ from typing import Any
 
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
+from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.index import Index
-from netfabric.fabric.intent import network_of, peer_of, peers_of_bgp, speaker_of
+from netfabric.fabric.intent import network_of, peer_of, peers_of_bgp, port_of, speaker_of
 from netfabric.fabric.network import Network
 from netfabric.fabric.packed import load_routes
 from netfabric.fabric.peer import Peer, Speaker
+from netfabric.fabric.placement import Placement
+from netfabric.fabric.port import Port, Ports
 from netfabric.fabric.prefix import Address, Prefix
 from netfabric.fabric.route import LearnedRoute
 from netfabric.fabric.session import HeldLoan, SessionStatus
@@ -64,6 +68,10 @@ class ViewChange:
     vteps: set[str] = field(default_factory=set)
     """Hosts whose VTEP changed."""
     objects: set[tuple[str, str]] = field(default_factory=set)
+    pods: set[tuple[str, str]] = field(default_factory=set)
+    """(host, `namespace/name`): where it is, and where it was."""
+    filters: set[str] = field(default_factory=set)
+    """Of pods."""
 
 
 def block_key(network: str, prefix: Prefix) -> str:
@@ -88,6 +96,16 @@ def holds_key(network: str) -> str:
 def endpoint_key(host: str, key: EndpointKey) -> str:
     """Return the store's key of an endpoint."""
     return f"{ROOT}endpoint/{host}/{key}"
+
+
+def pod_key(pod: str) -> str:
+    """Return the store's key of a pod's placement."""
+    return f"{ROOT}kubernetes/pod/{pod}"
+
+
+def filter_key(name: str) -> str:
+    """Return the store's key of a filter of pods."""
+    return f"{ROOT}kubernetes/filter/{name}"
 
 
 def host_key(host: str) -> str:
@@ -116,6 +134,7 @@ class View:
         self.networks: dict[str, Network] = {}
         self.speakers: dict[str, Speaker] = {}
         self.peers: dict[str, Peer] = {}
+        self.ports: dict[str, Port] = {}
         self.blocks: dict[tuple[str, Prefix], str] = {}
         self.blocks_by_network: dict[str, dict[Prefix, str]] = {}
         self.blocks_by_host: dict[str, set[tuple[str, Prefix]]] = {}
@@ -128,6 +147,10 @@ class View:
         self.hosts: dict[str, HostStatus] = {}
         self.learned: dict[str, tuple[LearnedRoute, ...]] = {}
         self.vteps: dict[str, Address] = {}
+        self.pods: dict[str, Placement] = {}
+        self.pods_by_host: dict[str, set[str]] = {}
+        self.filters: dict[str, GroupFilter] = {}
+        """Of pods; those of endpoint groups are made of objects."""
         self.tags: dict[str, int] = {}
         """Allocated numbers by `kind/number`, with the revision."""
         self.owners: dict[str, str] = {}
@@ -175,6 +198,9 @@ class View:
             case "host":
                 self._host(rest, value)
                 change.hosts.add(rest)
+            case "kubernetes":
+                what, _, name = rest.partition("/")
+                self._kubernetes(what, name, value, change)
             case "learned":
                 change.learned.add(rest)
                 if value is None:
@@ -205,6 +231,10 @@ class View:
                 self._bgp(key, obj, change)
             case "peer":
                 self._peer(key, obj, change)
+            case "port":
+                self.ports.pop(key, None)
+                if obj is not None:
+                    self.ports[key] = port_of(obj)
 
     def place(self, type_: str, key: str, stored: Stored | None) -> Stored | None:
         """Put an object where it belongs, or remove it; return the one that was there."""
@@ -256,6 +286,10 @@ class View:
         """Return a host's peers, by key."""
         found = [peer for peer in self.peers.values() if peer.host == host]
         return tuple(sorted(found, key=lambda peer: peer.key))
+
+    def ports_of(self, host: str) -> Ports:
+        """Return a host's ports, by key."""
+        return Ports(tuple(p for _, p in sorted(self.ports.items()) if p.host == host))
 
     def _alloc(self, rest: str, value: bytes | None, revision: int, change: ViewChange) -> None:
         kind, _, name = rest.partition("/")
@@ -319,6 +353,25 @@ class View:
         self.hosts.pop(name, None)
         if value is not None:
             self.hosts[name] = load(HostStatus, value)
+
+    def _kubernetes(self, what: str, name: str, value: bytes | None, change: ViewChange) -> None:
+        if what == "filter":
+            change.filters.add(name)
+            self.filters.pop(name, None)
+            if value is not None:
+                self.filters[name] = load(GroupFilter, value)
+        elif what == "pod":
+            self._pod(name, value, change)
+
+    def _pod(self, name: str, value: bytes | None, change: ViewChange) -> None:
+        before = self.pods.pop(name, None)
+        if before is not None:
+            change.pods.add((before.host, name))
+            self.pods_by_host[before.host].discard(name)
+        if value is not None:
+            placed = self.pods[name] = load(Placement, value)
+            change.pods.add((placed.host, name))
+            self.pods_by_host.setdefault(placed.host, set()).add(name)
 
     def host_routes(self, host: str = "") -> list[LearnedRoute]:
         """Return the routes of endpoints, of one host or of all."""

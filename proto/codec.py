@@ -26,6 +26,7 @@ from netfabric.fabric.session import (
     LoanReturned,
     MasterMessage,
     MembersChanged,
+    PlacementsChanged,
     RemotesChanged,
     RoutesLearned,
     SessionsChanged,
@@ -53,6 +54,7 @@ _MASTER: dict[str, type[Any]] = {
     "endpoints_answered": EndpointsAnswered,
     "members_changed": MembersChanged,
     "remotes_changed": RemotesChanged,
+    "placements_changed": PlacementsChanged,
 }
 _BODY = {kind: name for name, kind in (*_AGENT.items(), *_MASTER.items())}
 

@@ -84,6 +84,7 @@ class MasterMessage(_message.Message):
     ENDPOINTS_ANSWERED_FIELD_NUMBER: _builtins.int
     MEMBERS_CHANGED_FIELD_NUMBER: _builtins.int
     REMOTES_CHANGED_FIELD_NUMBER: _builtins.int
+    PLACEMENTS_CHANGED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -100,6 +101,8 @@ class MasterMessage(_message.Message):
     def members_changed(self) -> Global___MembersChanged: ...
     @_builtins.property
     def remotes_changed(self) -> Global___RemotesChanged: ...
+    @_builtins.property
+    def placements_changed(self) -> Global___PlacementsChanged: ...
     def __init__(
         self,
         *,
@@ -111,12 +114,13 @@ class MasterMessage(_message.Message):
         endpoints_answered: Global___EndpointsAnswered | None = ...,
         members_changed: Global___MembersChanged | None = ...,
         remotes_changed: Global___RemotesChanged | None = ...,
+        placements_changed: Global___PlacementsChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "remotes_changed", b"remotes_changed", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "placements_changed", b"placements_changed", "remotes_changed", b"remotes_changed", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "remotes_changed", b"remotes_changed", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_answered", b"block_answered", "body", b"body", "endpoints_answered", b"endpoints_answered", "intent_changed", b"intent_changed", "lend_asked", b"lend_asked", "loan_ended", b"loan_ended", "members_changed", b"members_changed", "placements_changed", b"placements_changed", "remotes_changed", b"remotes_changed", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "intent_changed", "block_answered", "lend_asked", "loan_ended", "endpoints_answered", "members_changed", "remotes_changed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "intent_changed", "block_answered", "lend_asked", "loan_ended", "endpoints_answered", "members_changed", "remotes_changed", "placements_changed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -208,6 +212,7 @@ class Endpoint(_message.Message):
     MTU_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     TABLE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     tenant: _builtins.str
     network: _builtins.str
@@ -222,6 +227,8 @@ class Endpoint(_message.Message):
     sequence: _builtins.int
     table: _builtins.int
     """the routing table of its host routes, on its host; not set: main (254)"""
+    filter: _builtins.str
+    """the filter ("tenant:name") in force in place of the group's; empty: the group's"""
     @_builtins.property
     def key(self) -> Global___EndpointKey: ...
     @_builtins.property
@@ -247,10 +254,11 @@ class Endpoint(_message.Message):
         mtu: _builtins.int = ...,
         sequence: _builtins.int = ...,
         table: _builtins.int | None = ...,
+        filter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_table", b"_table", "key", b"key", "table", b"table"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_table", b"_table", "addresses", b"addresses", "group", b"group", "host", b"host", "key", b"key", "labels", b"labels", "link", b"link", "mac", b"mac", "mtu", b"mtu", "name", b"name", "namespace", b"namespace", "network", b"network", "sequence", b"sequence", "table", b"table", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_table", b"_table", "addresses", b"addresses", "filter", b"filter", "group", b"group", "host", b"host", "key", b"key", "labels", b"labels", "link", b"link", "mac", b"mac", "mtu", b"mtu", "name", b"name", "namespace", b"namespace", "network", b"network", "sequence", b"sequence", "table", b"table", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__table: _TypeAlias = _typing.Literal["table"]  # noqa: Y015
     _WhichOneofArgType__table: _TypeAlias = _typing.Literal["_table", b"_table"]  # noqa: Y015
@@ -952,9 +960,12 @@ class GroupFilter(_message.Message):
     DEFAULT_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     default: _builtins.str
     network: _builtins.str
+    also: _builtins.str
+    """a group whose filter has to let a packet pass, too"""
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterRule]: ...
     def __init__(
@@ -964,10 +975,11 @@ class GroupFilter(_message.Message):
         default: _builtins.str = ...,
         rules: _abc.Iterable[Global___FilterRule] | None = ...,
         network: _builtins.str = ...,
+        also: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "group", b"group", "network", b"network", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "default", b"default", "group", b"group", "network", b"network", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1112,6 +1124,145 @@ class RemotesChanged(_message.Message):
 Global___RemotesChanged: _TypeAlias = RemotesChanged  # noqa: Y015
 
 @_typing.final
+class Placement(_message.Message):
+    """Where pods of Kubernetes belong on this host, out of their labels and of the policies that select them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POD_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    pod: _builtins.str
+    """"namespace/name" """
+    host: _builtins.str
+    uid: _builtins.str
+    tenant: _builtins.str
+    network: _builtins.str
+    group: _builtins.str
+    filter: _builtins.str
+    """the filter in force in place of the group's"""
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """groups that it is in as a rule's peer; not told to hosts"""
+
+    def __init__(
+        self,
+        *,
+        pod: _builtins.str = ...,
+        host: _builtins.str = ...,
+        uid: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        network: _builtins.str = ...,
+        group: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        peers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group", b"group", "host", b"host", "network", b"network", "peers", b"peers", "pod", b"pod", "tenant", b"tenant", "uid", b"uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Placement: _TypeAlias = Placement  # noqa: Y015
+
+@_typing.final
+class PlacementsChanged(_message.Message):
+    """`full` replaces all that was said before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FULL_FIELD_NUMBER: _builtins.int
+    PLACED_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
+    full: _builtins.bool
+    @_builtins.property
+    def placed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Placement]: ...
+    @_builtins.property
+    def gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        full: _builtins.bool = ...,
+        placed: _abc.Iterable[Global___Placement] | None = ...,
+        gone: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full", b"full", "gone", b"gone", "placed", b"placed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacementsChanged: _TypeAlias = PlacementsChanged  # noqa: Y015
+
+@_typing.final
+class Port(_message.Message):
+    """A link of the host that is an endpoint, although no container engine made it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    MAC_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    link: _builtins.str
+    tenant: _builtins.str
+    network: _builtins.str
+    group: _builtins.str
+    mac: _builtins.str
+    name: _builtins.str
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        link: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        network: _builtins.str = ...,
+        group: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        mac: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "group", b"group", "host", b"host", "link", b"link", "mac", b"mac", "name", b"name", "network", b"network", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Port: _TypeAlias = Port  # noqa: Y015
+
+@_typing.final
+class Ports(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PORTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___Port]: ...
+    def __init__(
+        self,
+        *,
+        ports: _abc.Iterable[Global___Port] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ports", b"ports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ports: _TypeAlias = Ports  # noqa: Y015
+
+@_typing.final
 class IntentChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1125,6 +1276,7 @@ class IntentChanged(_message.Message):
     PEERS_GONE_FIELD_NUMBER: _builtins.int
     FILTERS_FIELD_NUMBER: _builtins.int
     FILTERS_GONE_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
     full: _builtins.bool
     speaker_gone: _builtins.bool
     @_builtins.property
@@ -1143,6 +1295,10 @@ class IntentChanged(_message.Message):
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupFilter]: ...
     @_builtins.property
     def filters_gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def ports(self) -> Global___Ports:
+        """all of the host's; absent: unchanged"""
+
     def __init__(
         self,
         *,
@@ -1156,13 +1312,19 @@ class IntentChanged(_message.Message):
         peers_gone: _abc.Iterable[_builtins.str] | None = ...,
         filters: _abc.Iterable[Global___GroupFilter] | None = ...,
         filters_gone: _abc.Iterable[_builtins.str] | None = ...,
+        ports: Global___Ports | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_speaker", b"_speaker", "speaker", b"speaker", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ports", b"_ports", "_speaker", b"_speaker", "ports", b"ports", "speaker", b"speaker", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speaker", b"_speaker", "filters", b"filters", "filters_gone", b"filters_gone", "full", b"full", "networks", b"networks", "networks_gone", b"networks_gone", "peers", b"peers", "peers_gone", b"peers_gone", "speaker", b"speaker", "speaker_gone", b"speaker_gone", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ports", b"_ports", "_speaker", b"_speaker", "filters", b"filters", "filters_gone", b"filters_gone", "full", b"full", "networks", b"networks", "networks_gone", b"networks_gone", "peers", b"peers", "peers_gone", b"peers_gone", "ports", b"ports", "speaker", b"speaker", "speaker_gone", b"speaker_gone", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ports: _TypeAlias = _typing.Literal["ports"]  # noqa: Y015
+    _WhichOneofArgType__ports: _TypeAlias = _typing.Literal["_ports", b"_ports"]  # noqa: Y015
     _WhichOneofReturnType__speaker: _TypeAlias = _typing.Literal["speaker"]  # noqa: Y015
     _WhichOneofArgType__speaker: _TypeAlias = _typing.Literal["_speaker", b"_speaker"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ports) -> _WhichOneofReturnType__ports | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__speaker) -> _WhichOneofReturnType__speaker | None: ...
 
 Global___IntentChanged: _TypeAlias = IntentChanged  # noqa: Y015

@@ -45,6 +45,7 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     KIND_EXT_CONTRACTS_GROUP: _Kind.ValueType  # 11
     KIND_APP_PROFILE: _Kind.ValueType  # 12
     KIND_ACI_GW: _Kind.ValueType  # 13
+    KIND_PORT: _Kind.ValueType  # 16
 
 class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
     """The number of a kind is that of its field in Object."""
@@ -63,6 +64,7 @@ KIND_SERVICE_LB: Kind.ValueType  # 10
 KIND_EXT_CONTRACTS_GROUP: Kind.ValueType  # 11
 KIND_APP_PROFILE: Kind.ValueType  # 12
 KIND_ACI_GW: Kind.ValueType  # 13
+KIND_PORT: Kind.ValueType  # 16
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
 class _Outcome:
@@ -103,6 +105,7 @@ class Object(_message.Message):
     EXT_CONTRACTS_GROUP_FIELD_NUMBER: _builtins.int
     APP_PROFILE_FIELD_NUMBER: _builtins.int
     ACI_GW_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     key: _builtins.str
@@ -137,6 +140,8 @@ class Object(_message.Message):
     def app_profile(self) -> Global___AppProfileSpec: ...
     @_builtins.property
     def aci_gw(self) -> Global___AciGwSpec: ...
+    @_builtins.property
+    def port(self) -> Global___PortSpec: ...
     def __init__(
         self,
         *,
@@ -153,14 +158,15 @@ class Object(_message.Message):
         ext_contracts_group: Global___ExtContractsGroupSpec | None = ...,
         app_profile: Global___AppProfileSpec | None = ...,
         aci_gw: Global___AciGwSpec | None = ...,
+        port: Global___PortSpec | None = ...,
         key: _builtins.str = ...,
         revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["aci_gw", b"aci_gw", "app_profile", b"app_profile", "bgp", b"bgp", "endpoint_group", b"endpoint_group", "ext_contracts_group", b"ext_contracts_group", "global_settings", b"global_settings", "netprofile", b"netprofile", "network", b"network", "peer", b"peer", "policy", b"policy", "rule", b"rule", "service_lb", b"service_lb", "spec", b"spec", "tenant", b"tenant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["aci_gw", b"aci_gw", "app_profile", b"app_profile", "bgp", b"bgp", "endpoint_group", b"endpoint_group", "ext_contracts_group", b"ext_contracts_group", "global_settings", b"global_settings", "netprofile", b"netprofile", "network", b"network", "peer", b"peer", "policy", b"policy", "port", b"port", "rule", b"rule", "service_lb", b"service_lb", "spec", b"spec", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aci_gw", b"aci_gw", "app_profile", b"app_profile", "bgp", b"bgp", "endpoint_group", b"endpoint_group", "ext_contracts_group", b"ext_contracts_group", "global_settings", b"global_settings", "key", b"key", "netprofile", b"netprofile", "network", b"network", "peer", b"peer", "policy", b"policy", "revision", b"revision", "rule", b"rule", "service_lb", b"service_lb", "spec", b"spec", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aci_gw", b"aci_gw", "app_profile", b"app_profile", "bgp", b"bgp", "endpoint_group", b"endpoint_group", "ext_contracts_group", b"ext_contracts_group", "global_settings", b"global_settings", "key", b"key", "netprofile", b"netprofile", "network", b"network", "peer", b"peer", "policy", b"policy", "port", b"port", "revision", b"revision", "rule", b"rule", "service_lb", b"service_lb", "spec", b"spec", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["tenant", "network", "endpoint_group", "policy", "rule", "netprofile", "global_settings", "bgp", "peer", "service_lb", "ext_contracts_group", "app_profile", "aci_gw"]  # noqa: Y015
+    _WhichOneofReturnType_spec: _TypeAlias = _typing.Literal["tenant", "network", "endpoint_group", "policy", "rule", "netprofile", "global_settings", "bgp", "peer", "service_lb", "ext_contracts_group", "app_profile", "aci_gw", "port"]  # noqa: Y015
     _WhichOneofArgType_spec: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_spec) -> _WhichOneofReturnType_spec | None: ...
 
@@ -538,6 +544,53 @@ class BgpSpec(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BgpSpec: _TypeAlias = BgpSpec  # noqa: Y015
+
+@_typing.final
+class PortSpec(_message.Message):
+    """A link of a host that is an endpoint: a virtual machine's tap, a bare-metal port. Key: hostname:link_name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    LINK_NAME_FIELD_NUMBER: _builtins.int
+    TENANT_NAME_FIELD_NUMBER: _builtins.int
+    NETWORK_NAME_FIELD_NUMBER: _builtins.int
+    GROUP_NAME_FIELD_NUMBER: _builtins.int
+    IP_ADDRESS_FIELD_NUMBER: _builtins.int
+    IPV6_ADDRESS_FIELD_NUMBER: _builtins.int
+    MAC_ADDRESS_FIELD_NUMBER: _builtins.int
+    PORT_NAME_FIELD_NUMBER: _builtins.int
+    hostname: _builtins.str
+    link_name: _builtins.str
+    tenant_name: _builtins.str
+    network_name: _builtins.str
+    group_name: _builtins.str
+    ip_address: _builtins.str
+    ipv6_address: _builtins.str
+    mac_address: _builtins.str
+    """none: asked for by ARP and ND"""
+    port_name: _builtins.str
+    """for people; none: the link's"""
+    def __init__(
+        self,
+        *,
+        hostname: _builtins.str = ...,
+        link_name: _builtins.str = ...,
+        tenant_name: _builtins.str = ...,
+        network_name: _builtins.str = ...,
+        group_name: _builtins.str = ...,
+        ip_address: _builtins.str = ...,
+        ipv6_address: _builtins.str = ...,
+        mac_address: _builtins.str = ...,
+        port_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_name", b"group_name", "hostname", b"hostname", "ip_address", b"ip_address", "ipv6_address", b"ipv6_address", "link_name", b"link_name", "mac_address", b"mac_address", "network_name", b"network_name", "port_name", b"port_name", "tenant_name", b"tenant_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PortSpec: _TypeAlias = PortSpec  # noqa: Y015
 
 @_typing.final
 class PeerSpec(_message.Message):

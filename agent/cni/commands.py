@@ -6,21 +6,25 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeAlias
 
+from netfabric.agent.cni.capability import ALIASES_LABEL
 from netfabric.agent.cni.configuration import (
     DEFAULT_VERSION,
     VERSIONS,
     Configuration,
     decode,
     parse,
+    parse_attachments,
+    parse_name,
     version_of,
 )
-from netfabric.agent.cni.environment import Environment
+from netfabric.agent.cni.environment import Arguments, Environment
 from netfabric.agent.cni.problem import CniError, Code, as_json
-from netfabric.agent.cni.result import differences, result_of
+from netfabric.agent.cni.result import differences, names, result_of
 from netfabric.agent.cni.wire import Answer, Call
 from netfabric.agent.requests import Requests
 from netfabric.fabric.endpoint import AttachRequest, Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError, NamespaceGoneError, NotFoundError
+from netfabric.fabric.placement import pod_of
 
 NETWORK_LABEL = "netfabric.cni/network"
 """Names the CNI network that an endpoint came by: a GC is of one, and leaves the others' alone."""
@@ -42,7 +46,7 @@ class Commands:
             environment = Environment.parse(call.environment)
             if environment.command == "VERSION":
                 return success({"cniVersion": version, "supportedVersions": VERSIONS})
-            configuration = parse(raw)
+            configuration = _READERS.get(environment.command, parse)(raw)
             _allow(environment.command, configuration)
             run = _COMMANDS[environment.command]
             return success(await run(self._requests, environment, configuration))
@@ -77,11 +81,12 @@ def _allow(command: str, configuration: Configuration) -> None:
 async def _add(
     requests: Requests, environment: Environment, configuration: Configuration
 ) -> dict[str, Any]:
-    if configuration.previous is not None:
+    interface, namespace = environment.key.interface, environment.namespace
+    if configuration.previous and names(configuration.previous, interface, namespace):
         raise CniError(
-            Code.BAD_CONFIGURATION,
-            "network configuration: prevResult: netfabric makes the interface itself",
-            "put it first in the list of plugins",
+            Code.CONFLICT,
+            f"network configuration: prevResult: an earlier plugin made {interface} in {namespace}",
+            "netfabric makes the interface itself: put it first in the list of plugins",
         )
     endpoint = await requests.attach(attach_request(environment, configuration))
     return result_of(endpoint, configuration)
@@ -92,8 +97,8 @@ def attach_request(environment: Environment, configuration: Configuration) -> At
     arguments = environment.arguments
     labels = {
         **dict(configuration.labels),
-        "io.kubernetes.pod.namespace": arguments.pod_namespace,
-        "io.kubernetes.pod.uid": arguments.pod_uid,
+        **dict(arguments.labels),
+        ALIASES_LABEL: ",".join(configuration.aliases),
         NETWORK_LABEL: configuration.name,
     }
     return AttachRequest(
@@ -105,9 +110,23 @@ def attach_request(environment: Environment, configuration: Configuration) -> At
         addresses=arguments.addresses or configuration.addresses,
         mac=arguments.mac or configuration.mac,
         mtu=configuration.mtu,
-        name=arguments.pod,
+        name=arguments.name,
+        placed=_is_placed(arguments, configuration),
         labels=tuple(sorted((name, value) for name, value in labels.items() if value)),
     )
+
+
+def _is_placed(arguments: Arguments, configuration: Configuration) -> bool:
+    """Return whether netmaster says where a pod belongs: only where the call itself does not."""
+    if not configuration.kubernetes or arguments.network:
+        return False
+    if not pod_of(arguments.name, arguments.labels):
+        raise CniError(
+            Code.BAD_ENVIRONMENT,
+            "CNI_ARGS: no K8S_POD_NAME and K8S_POD_NAMESPACE: pods' labels decide on this network",
+            "leave kubernetes out of the configuration of what is not Kubernetes",
+        )
+    return True
 
 
 async def _del(requests: Requests, environment: Environment, _: Configuration) -> None:
@@ -181,6 +200,11 @@ async def _status(requests: Requests, _: Environment, __: Configuration) -> None
 _Command: TypeAlias = Callable[
     [Requests, Environment, Configuration], Awaitable[dict[str, Any] | None]
 ]
+_READERS: dict[str, Callable[[dict[str, Any]], Configuration]] = {
+    "DEL": parse_name,
+    "GC": parse_attachments,
+}
+"""Commands that need less of a configuration than an ADD: one that cannot be ADDed any more is still cleaned up."""
 _COMMANDS: dict[str, _Command] = {
     "ADD": _add,
     "CHECK": _check,

@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Never
 
+from netfabric.agent.cni.capability import Capabilities
 from netfabric.agent.cni.environment import IDENTIFIER
+from netfabric.agent.cni.field import Json, bad, object_of, shown, text, unsupported, wrong
+from netfabric.agent.cni.metadata import GROUP, NETWORK, TENANT, Metadata
 from netfabric.agent.cni.problem import CniError, Code
-from netfabric.agent.cni.value import addresses_of, mac_of
 from netfabric.fabric.endpoint import EndpointKey
-from netfabric.fabric.errors import InvalidError
 from netfabric.fabric.prefix import Address
 
-VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+UNWRITTEN_VERSION = "0.1.0"
+"""What a configuration without cniVersion means, as in CNI's own library: Mesos' have none."""
 DEFAULT_VERSION = "1.0.0"
-"""Of an answer to what names no version that we have."""
+"""Of an answer to what names a version that we do not have."""
 DEFAULT_TENANT, DEFAULT_NETWORK = "default", "default-net"
 DEFAULT_MTU = 1500
 _MTU = range(1280, 65536)
@@ -22,7 +25,6 @@ _MTU = range(1280, 65536)
 _ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 """The second is what early runtimes of 1.1.0 wrote."""
 _DNS = {"nameservers": list, "domain": str, "search": list, "options": list}
-_Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,10 @@ class Configuration:
     mac: str = ""
     mtu: int = DEFAULT_MTU
     labels: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[str, ...] = ()
     dns: Mapping[str, Any] = field(default_factory=dict)
+    kubernetes: bool = False
+    """Tenant, network and group come from the pod's labels, over netmaster."""
     previous: Mapping[str, Any] | None = None
     """prevResult, as it came."""
     valid: frozenset[EndpointKey] | None = None
@@ -51,11 +56,16 @@ class Configuration:
 
 def version_of(raw: object) -> str:
     """Return the version to answer in, whatever else is wrong."""
-    asked = raw.get("cniVersion") if isinstance(raw, dict) else None
-    return asked if asked in VERSIONS else DEFAULT_VERSION
+    asked = _version(raw) if isinstance(raw, dict) else None
+    return asked if isinstance(asked, str) and asked in VERSIONS else DEFAULT_VERSION
 
 
-def decode(data: bytes) -> _Json:
+def _version(raw: Json) -> object:
+    asked = raw.get("cniVersion")
+    return UNWRITTEN_VERSION if asked is None or asked == "" else asked
+
+
+def decode(data: bytes) -> Json:
     """Return the JSON object in `data`; raise CniError."""
     try:
         raw = json.loads(data.decode(), parse_constant=_no_number)
@@ -75,100 +85,86 @@ def _no_number(text: str) -> Never:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def parse(raw: _Json) -> Configuration:
+def parse(raw: Json) -> Configuration:
     """Check a network configuration; raise CniError that names the key."""
-    version = raw.get("cniVersion")
-    if version not in VERSIONS:
-        raise CniError(
-            Code.INCOMPATIBLE_VERSION,
-            f"network configuration: cniVersion is {_shown(version)}",
-            f"write one of {', '.join(VERSIONS)}",
-        )
-    name = _text(raw, "name")
-    if not IDENTIFIER.fullmatch(name):
-        raise _bad("name", f"{name[:64]!r} is no network's name", "letters, digits, _ . and -")
-    if _object(raw, "ipam").get("type"):
-        raise _bad("ipam", "netfabric gives addresses itself", "leave ipam away")
-    runtime, extra = _object(raw, "runtimeConfig"), _object(_object(raw, "args"), "cni", "args.cni")
-    return Configuration(
-        version=version,
-        name=name,
-        tenant=_text(raw, "tenant") or DEFAULT_TENANT,
-        network=_text(raw, "network") or DEFAULT_NETWORK,
-        group=_text(raw, "group"),
-        addresses=_addresses(runtime, "runtimeConfig.ips") or _addresses(extra, "args.cni.ips"),
-        mac=_mac(runtime, "runtimeConfig.mac") or _mac(extra, "args.cni.mac"),
+    checked = parse_name(raw)
+    _refuse_foreign(raw)
+    runtime = Capabilities.parse(object_of(raw, "runtimeConfig"))
+    metadata = Metadata.parse(object_of(raw, "args"))
+    return replace(
+        checked,
+        tenant=metadata.says(TENANT) or text(raw, "tenant") or DEFAULT_TENANT,
+        network=metadata.says(NETWORK) or text(raw, "network") or DEFAULT_NETWORK,
+        group=metadata.says(GROUP) or text(raw, "group"),
+        addresses=runtime.addresses or metadata.addresses,
+        mac=runtime.mac or metadata.mac,
         mtu=_mtu(raw),
-        labels=_labels(extra),
-        dns=_dns(raw),
-        previous=_object(raw, "prevResult") if raw.get("prevResult") is not None else None,
-        valid=_valid(raw),
+        labels=metadata.labels,
+        aliases=runtime.aliases,
+        dns={**_dns(raw), **runtime.dns},
+        kubernetes=_kubernetes(raw),
+        previous=_previous(raw) if checked.at_least("0.3.0") else None,
     )
 
 
-def _bad(key: str, cause: str, remedy: str) -> CniError:
-    return CniError(Code.BAD_CONFIGURATION, f"network configuration: {key}: {cause}", remedy)
-
-
-def _shown(value: object) -> str:
-    return "missing" if value is None else json.dumps(value)[:64]
-
-
-def _wrong(key: str, value: object, kind: str) -> CniError:
-    return _bad(key, f"{_shown(value)} is no {kind}", f"write {kind}")
-
-
-def _text(raw: _Json, key: str) -> str:
-    value = raw.get(key, "")
-    if not isinstance(value, str) or len(value) > 255 or not value.isprintable():
-        raise _wrong(key, value, "a short text")
+def _kubernetes(raw: Json) -> bool:
+    value = raw.get("kubernetes", False)
+    if not isinstance(value, bool):
+        raise wrong("kubernetes", value, "true or false")
     return value
 
 
-def _object(raw: _Json, key: str, path: str = "") -> _Json:
-    value = raw.get(key)
-    if value is not None and not isinstance(value, dict):
-        raise _wrong(path or key, value, "an object")
-    return value or {}
+def parse_attachments(raw: Json) -> Configuration:
+    """Check what a GC needs; raise CniError."""
+    return replace(parse_name(raw), valid=_valid(raw))
 
 
-def _addresses(raw: _Json, path: str) -> tuple[Address, ...]:
-    value = raw.get("ips") or []
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise _wrong(path, value, "a list of addresses")
-    try:
-        return addresses_of(value)
-    except InvalidError as error:
-        raise _bad(path, error.what, error.remedy) from None
+def parse_name(raw: Json) -> Configuration:
+    """Check what a DEL needs: one that cannot be ADDed any more is still removed. Raise CniError."""
+    version = _version(raw)
+    if not isinstance(version, str) or version not in VERSIONS:
+        raise CniError(
+            Code.INCOMPATIBLE_VERSION,
+            f"network configuration: cniVersion is {shown(version)}",
+            f"write one of {', '.join(VERSIONS)}",
+        )
+    name = text(raw, "name")
+    if not IDENTIFIER.fullmatch(name):
+        raise bad("name", f"{name[:64]!r} is no network's name", "letters, digits, _ . and -")
+    return Configuration(version=version, name=name)
 
 
-def _mac(raw: _Json, path: str) -> str:
-    try:
-        return mac_of(_text(raw, "mac"))
-    except InvalidError as error:
-        raise _bad(path, error.what, error.remedy) from None
+def _refuse_foreign(raw: Json) -> None:
+    """Refuse what other plugins do, and this one does not: nobody should count on it."""
+    if ipam := object_of(raw, "ipam"):
+        remedy = "netfabric gives addresses itself: leave ipam away, and ask for one by IP= or the capability ips"
+        raise unsupported("ipam", ipam, remedy)
+    if raw.get("ipMasq"):
+        remedy = "addresses are routed in the whole fabric: leave ipMasq away"
+        raise unsupported("ipMasq", raw["ipMasq"], remedy)
 
 
-def _mtu(raw: _Json) -> int:
+def _mtu(raw: Json) -> int:
     value = raw.get("mtu", DEFAULT_MTU)
     if not isinstance(value, int) or value not in _MTU:
-        raise _wrong("mtu", value, f"a number from {_MTU.start} to {_MTU.stop - 1}")
+        raise wrong("mtu", value, f"a number from {_MTU.start} to {_MTU.stop - 1}")
     return value
 
 
-def _labels(extra: _Json) -> tuple[tuple[str, str], ...]:
-    """Read args.cni.labels, as CNI's conventions have them: [{"key": …, "value": …}]."""
-    value = extra.get("labels") or []
-    try:
-        pairs = {_text(one, "key"): _text(one, "value") for one in value}
-    except (TypeError, AttributeError):
-        kind = 'a list of {"key": …, "value": …}'
-        raise _wrong("args.cni.labels", value, kind) from None
-    return tuple(sorted(pairs.items()))
+def _previous(raw: Json) -> Json | None:
+    """Read prevResult: its lists are lists of objects, whatever else is in them."""
+    if raw.get("prevResult") is None:
+        return None
+    found = object_of(raw, "prevResult")
+    for key in ("interfaces", "ips", "routes"):
+        value = found.get(key) or []
+        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+            raise wrong(f"prevResult.{key}", value, "a list of objects")
+    return found
 
 
-def _dns(raw: _Json) -> _Json:
-    found = _object(raw, "dns")
+def _dns(raw: Json) -> Json:
+    found = object_of(raw, "dns")
     for key, value in found.items():
         kind = _DNS.get(key)
         lines = value if isinstance(value, list) else []
@@ -177,11 +173,11 @@ def _dns(raw: _Json) -> _Json:
             or not isinstance(value, kind)
             or not all(isinstance(x, str) for x in lines)
         ):
-            raise _wrong(f"dns.{key}", value, "a part of dns as CNI has it")
+            raise wrong(f"dns.{key}", value, "a part of dns as CNI has it")
     return found
 
 
-def _valid(raw: _Json) -> frozenset[EndpointKey] | None:
+def _valid(raw: Json) -> frozenset[EndpointKey] | None:
     path = next((path for path in _ATTACHMENTS if raw.get(path) is not None), None)
     if path is None:
         return None
@@ -189,4 +185,4 @@ def _valid(raw: _Json) -> frozenset[EndpointKey] | None:
         return frozenset(EndpointKey(one["containerID"], one["ifname"]) for one in raw[path])
     except (TypeError, KeyError):
         kind = 'a list of {"containerID": …, "ifname": …}'
-        raise _wrong(path, raw[path], kind) from None
+        raise wrong(path, raw[path], kind) from None

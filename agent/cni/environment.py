@@ -29,9 +29,10 @@ class Arguments:
     group: str = ""
     addresses: tuple[Address, ...] = ()
     mac: str = ""
-    pod: str = ""
-    pod_namespace: str = ""
-    pod_uid: str = ""
+    name: str = ""
+    """The pod's, or Nomad's job and group: for people."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Which pod or allocation it is."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -46,11 +47,12 @@ class Arguments:
                 raise _bad("CNI_ARGS", f"{item!r} is no KEY=VALUE", "write KEY=VALUE;KEY=VALUE")
             found.setdefault(key, []).append(value)
         lenient = found.pop("IgnoreUnknown", [""])[-1].lower() in ("1", "t", "true")
-        unknown = found.keys() - _FIELDS.keys() - _ACCEPTED
+        unknown = found.keys() - _FIELDS.keys() - _LABELS.keys() - _ACCEPTED
         if unknown and not lenient:
             names = ", ".join(sorted(unknown))
             raise _bad("CNI_ARGS", f"unknown: {names}", "leave it away, or add IgnoreUnknown=1")
-        texts = {_FIELDS[key]: values[-1] for key, values in found.items() if key in _FIELDS}
+        last = {key: values[-1] for key, values in found.items()}
+        texts = {field: last[key] for key, field in _FIELDS.items() if key in last}
         try:
             addresses = addresses_of(
                 [one for text in found.get("IP", ()) for one in text.split(",")]
@@ -58,19 +60,38 @@ class Arguments:
             mac = mac_of(found.get("MAC", [""])[-1])
         except InvalidError as error:
             raise _bad("CNI_ARGS", error.what, error.remedy) from None
-        return cls(addresses=addresses, mac=mac, **texts)
+        return cls(
+            addresses=addresses,
+            mac=mac,
+            name=last.get("K8S_POD_NAME") or _of_nomad(last),
+            labels=tuple((label, last[key]) for key, label in _LABELS.items() if last.get(key)),
+            **texts,
+        )
+
+
+def _of_nomad(arguments: Mapping[str, str]) -> str:
+    """Return Nomad's job and group as one name, "" without them."""
+    words = (arguments.get("NOMAD_JOB_ID", ""), arguments.get("NOMAD_GROUP_NAME", ""))
+    return "-".join(filter(None, words))
 
 
 _FIELDS = {
     "TENANT": "tenant",
     "NETWORK": "network",
     "GROUP": "group",
-    "K8S_POD_NAME": "pod",
-    "K8S_POD_NAMESPACE": "pod_namespace",
-    "K8S_POD_UID": "pod_uid",
 }
+_LABELS = {
+    "K8S_POD_NAMESPACE": "io.kubernetes.pod.namespace",
+    "K8S_POD_UID": "io.kubernetes.pod.uid",
+    "NOMAD_REGION": "io.nomadproject.region",
+    "NOMAD_NAMESPACE": "io.nomadproject.namespace",
+    "NOMAD_JOB_ID": "io.nomadproject.job",
+    "NOMAD_GROUP_NAME": "io.nomadproject.group",
+    "NOMAD_ALLOC_ID": "io.nomadproject.alloc",
+}
+"""The Kubernetes' as its runtimes write them; Nomad's arguments of every call (networking_cni.go, Setup)."""
 _NOBODY = EndpointKey("", "")
-_ACCEPTED = {"IP", "MAC", "K8S_POD_INFRA_CONTAINER_ID"}
+_ACCEPTED = {"IP", "MAC", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID"}
 
 
 @dataclass(frozen=True, slots=True)

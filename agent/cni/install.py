@@ -1,9 +1,11 @@
 """`netplugin install-cni`: the plugin's binary and a network configuration, put where engines look; and removed."""
 
+import fcntl
 import json
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from netfabric.fabric.errors import ConflictError, FabricError, KernelError
 
 _MARK = b"/run/netfabric/cni.sock"
 """In both shims: by it a binary is known to be ours."""
+CAPABILITIES = ("ips", "mac", "dns", "aliases")
+"""What an engine may hand over: those that netfabric acts on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +39,37 @@ class Place:
 
         Raise ConflictError where another's file has that name, KernelError where a file cannot be written.
         """
-        self._refuse_foreign()
-        _write(self.binary, plugin.read_bytes(), 0o755)
-        _write(self.configuration, text.encode(), 0o644)
+        with self._alone():
+            self._refuse_foreign()
+            _write(self.binary, plugin.read_bytes(), 0o755)
+            _write(self.configuration, text.encode(), 0o644)
 
     def remove(self) -> tuple[Path, ...]:
         """Remove what is ours, the configuration first; return what was there. Raise as `install`."""
-        self._refuse_foreign()
         removed = []
-        for path in (self.configuration, self.binary):
-            try:
-                path.unlink()
-                removed.append(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise KernelError(f"{path}: {error.strerror}", "run as root") from None
+        with self._alone():
+            self._refuse_foreign()
+            for path in (self.configuration, self.binary):
+                try:
+                    path.unlink()
+                    removed.append(path)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise KernelError(f"{path}: {error.strerror}", "run as root") from None
         return tuple(removed)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other installation run meanwhile, and sweep up after one that was killed."""
+        with ExitStack() as stack:
+            for directory in sorted({self.binary.parent, self.configuration.parent}):
+                if directory.is_dir():
+                    stack.callback(os.close, _locked(directory))
+            for path in (self.binary, self.configuration):
+                for left in path.parent.glob(f".{path.name}-????????"):
+                    left.unlink(missing_ok=True)
+            yield
 
     def _refuse_foreign(self) -> None:
         if (data := _read(self.binary)) is not None and _MARK not in data:
@@ -68,6 +86,16 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise KernelError(f"{path}: {error.strerror}", "run as root") from None
+
+
+def _locked(directory: Path) -> int:
+    """Return a directory's descriptor, locked until it is closed: also by the end of the process."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        raise KernelError(f"{directory}: {error.strerror}", "run as root") from None
+    return descriptor
 
 
 def _is_ours(data: bytes) -> bool:
@@ -90,6 +118,7 @@ def _write(path: Path, data: bytes, mode: int) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(name, path)
+            _persist(path.parent)
         except BaseException:
             with suppress(OSError):
                 os.unlink(name)
@@ -98,15 +127,36 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         raise KernelError(f"{path}: {error.strerror}", "run as root, or choose another") from None
 
 
+def _persist(directory: Path) -> None:
+    """Have a directory's entries outlive a loss of power."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def conflist(
-    name: str, version: str, tenant: str, network: str, group: str, socket: str
+    name: str,
+    version: str,
+    tenant: str,
+    network: str,
+    group: str,
+    socket: str,
+    kubernetes: bool = False,
 ) -> dict[str, Any]:
-    """Return a network configuration list with this plugin alone; what is "" is left to the plugin."""
-    settings = {"tenant": tenant, "network": network, "group": group, "socket": socket}
+    """Return a network configuration list with this plugin alone; what is "" is left to the plugin.
+
+    With `kubernetes`, tenant, network and group come from each pod's labels.
+    """
+    settings: dict[str, Any] = {"tenant": tenant, "network": network, "group": group}
+    if kubernetes:
+        settings = {"kubernetes": True}
+    settings["socket"] = socket
     plugin = {
         "type": build.NAME,
         **{key: value for key, value in settings.items() if value},
-        "capabilities": {"ips": True, "mac": True},
+        "capabilities": dict.fromkeys(CAPABILITIES, True),
     }
     return {"cniVersion": version, "name": name, "plugins": [plugin]}
 
@@ -135,6 +185,11 @@ _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 @click.option("--tenant", default=DEFAULT_TENANT, show_default=True)
 @click.option("--network", default=DEFAULT_NETWORK, show_default=True)
 @click.option("--group", default="", help="Endpoint group.")
+@click.option(
+    "--kubernetes",
+    is_flag=True,
+    help="Tenant, network and group come from each pod's labels; netmaster has to run with --kubernetes.",
+)
 @click.option("--socket", default="", help="The agent's, if its --run-dir is not the default.")
 @click.option(
     "--cni-version",
@@ -152,6 +207,7 @@ def install_cni(
     tenant: str,
     network: str,
     group: str,
+    kubernetes: bool,
     socket: str,
     cni_version: str,
     remove: bool,
@@ -164,8 +220,8 @@ def install_cni(
                 click.echo(f"removed {path}")
             return
         plugin = build.plugin()
-        text = json.dumps(conflist(name, cni_version, tenant, network, group, socket), indent=2)
-        place.install(plugin.path, text + "\n")
+        made = conflist(name, cni_version, tenant, network, group, socket, kubernetes)
+        place.install(plugin.path, json.dumps(made, indent=2) + "\n")
     except FabricError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"installed {place.binary} ({plugin.how}) and {place.configuration}")

@@ -19,6 +19,8 @@ class Code(IntEnum):
     """The specification's (section "Error"), and from 100 on our own."""
 
     INCOMPATIBLE_VERSION = 1
+    UNSUPPORTED_FIELD = 2
+    """The configuration asks for what other plugins do; `msg` has key and value."""
     UNKNOWN_CONTAINER = 3
     """Nothing is left to clean up: no DEL is needed."""
     BAD_ENVIRONMENT = 4

@@ -13,7 +13,53 @@ _HOST, _CONTAINER = 0, 1
 
 
 def result_of(endpoint: Endpoint, configuration: Configuration) -> dict[str, Any]:
-    """Return what ADD answers: the pair, the addresses, the way out."""
+    """Return what ADD answers: the pair, the addresses, the way out; behind what an earlier plugin of the list made."""
+    if not configuration.at_least("0.3.0"):
+        return _first_generation(endpoint, configuration)
+    own = _own(endpoint, configuration)
+    if configuration.previous is None:
+        return own
+    return _after(configuration.previous, own)
+
+
+def _after(previous: Mapping[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Pass a prevResult on with ours behind it. A default route that is there already stays the only one."""
+    before = _list(previous, "interfaces")
+    ips = [{**ip, "interface": ip["interface"] + len(before)} for ip in own["ips"]]
+    taken = {route.get("dst") for route in _list(previous, "routes")}
+    return {
+        **previous,
+        "cniVersion": own["cniVersion"],
+        "interfaces": before + own["interfaces"],
+        "ips": _list(previous, "ips") + ips,
+        "routes": _list(previous, "routes") + [r for r in own["routes"] if r["dst"] not in taken],
+        "dns": own["dns"] or previous.get("dns") or {},
+    }
+
+
+def names(previous: Mapping[str, Any], interface: str, namespace: str) -> bool:
+    """Return whether an earlier plugin of the list says that it made this interface in the container."""
+    return any(
+        one.get("name") == interface and one.get("sandbox") == namespace
+        for one in _list(previous, "interfaces")
+    )
+
+
+def _first_generation(endpoint: Endpoint, configuration: Configuration) -> dict[str, Any]:
+    """Write it as 0.1.0 and 0.2.0 have it: one address a family, with its routes, and no interfaces."""
+    result: dict[str, Any] = {"cniVersion": configuration.version}
+    for address in endpoint.addresses:
+        family = family_of(address)
+        gateway = str(GATEWAYS[family == 6])
+        result[f"ip{family}"] = {
+            "ip": str(host_prefix(address)),
+            "gateway": gateway,
+            "routes": [{"dst": str(DEFAULT_ROUTES[family == 6]), "gw": gateway}],
+        }
+    return {**result, "dns": dict(configuration.dns)}
+
+
+def _own(endpoint: Endpoint, configuration: Configuration) -> dict[str, Any]:
     families = [family_of(address) for address in endpoint.addresses]
     gateways = [GATEWAYS[family == 6] for family in families]
     ips: list[dict[str, Any]] = [

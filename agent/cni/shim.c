@@ -28,7 +28,7 @@ enum { BAD_ENVIRONMENT = 4, IO_FAILURE, NOT_JSON, BAD_CONFIGURATION, TRY_LATER =
 
 static const char MAGIC[] = "NFC1", DEFAULT_SOCKET[] = "/run/netfabric/cni.sock";
 static const char AGENT[] = "see that netplugin runs on this host and answers";
-static const char *const VERSIONS[] = {"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
+static const char *const VERSIONS[] = {"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
 enum { VERSION_COUNT = sizeof VERSIONS / sizeof *VERSIONS };
 
 extern char **environ;

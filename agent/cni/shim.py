@@ -30,7 +30,7 @@ BAD_ENVIRONMENT, IO_FAILURE, NOT_JSON, BAD_CONFIGURATION, TRY_LATER, UNAVAILABLE
 
 MAGIC, DEFAULT_SOCKET = b"NFC1", b"/run/netfabric/cni.sock"
 AGENT = "see that netplugin runs on this host and answers"
-VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _STDIN, _STDOUT = 0, 1
 
 

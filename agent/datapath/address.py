@@ -8,6 +8,7 @@ from netfabric.agent.datapath.message import (
     AF_UNSPEC,
     CREATE,
     REPLACE,
+    RTM_DELADDR,
     RTM_GETADDR,
     RTM_NEWADDR,
     Message,
@@ -18,7 +19,10 @@ from netfabric.agent.datapath.message import (
 )
 from netfabric.fabric.prefix import Address, Prefix
 
-_ADDRESS, _LOCAL, _FLAGS = 1, 2, 8
+_ADDRESS, _LOCAL, _CACHE_INFO, _FLAGS = 1, 2, 6, 8
+_SCOPE_HOST = 254
+_DEPRECATED = struct.pack("=IIII", 0, 0xFFFFFFFF, 0, 0)
+"""Preferred for no time, valid forever."""
 _NO_DAD, _DAD_FAILED = 0x02, 0x08
 _FIXED = struct.Struct("=BBBBI")
 
@@ -40,6 +44,25 @@ def put(index: int, address: Address) -> Message:
     body = _FIXED.pack(family(address), address.max_prefixlen, _NO_DAD, 0, index)
     body += attribute(_LOCAL, address.packed) + attribute(_ADDRESS, address.packed)
     return Message(RTM_NEWADDR, CREATE | REPLACE, body)
+
+
+def put_gateway(index: int, address: Address) -> Message:
+    """Return the request for an address that a link answers for, and from which nothing is ever sent.
+
+    IPv4's has the scope of the host itself; IPv6's is deprecated from the start (RFC 4862, section 5.5.4).
+    """
+    scope = _SCOPE_HOST if address.version == 4 else 0
+    body = _FIXED.pack(family(address), address.max_prefixlen, _NO_DAD, scope, index)
+    body += attribute(_LOCAL, address.packed) + attribute(_ADDRESS, address.packed)
+    if address.version == 6:
+        body += attribute(_CACHE_INFO, _DEPRECATED)
+    return Message(RTM_NEWADDR, CREATE | REPLACE, body)
+
+
+def remove(index: int, address: Address) -> Message:
+    """Return the request that takes a /32 or /128 from a link."""
+    body = _FIXED.pack(family(address), address.max_prefixlen, 0, 0, index)
+    return Message(RTM_DELADDR, 0, body + attribute(_LOCAL, address.packed))
 
 
 def get_all(index: int = 0) -> Message:

@@ -8,6 +8,7 @@ from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import FabricError
 from netfabric.fabric.kernel import KernelKey, KernelState, Operation, Uplink
 from netfabric.fabric.prefix import Address
+from netfabric.fabric.ruleset import Element
 from netfabric.fabric.ruleset_plan import Transaction
 
 
@@ -50,8 +51,11 @@ class Datapath(Protocol):
         """End an endpoint's datapath; what is gone already is success. Name and address are free at once."""
         ...
 
-    def check(self, endpoint: Endpoint) -> tuple[str, ...]:
-        """Return what is wrong with an endpoint's datapath, on the host and in the container; () if nothing."""
+    def check(self, endpoint: Endpoint, guards: Sequence[Element] = ()) -> tuple[str, ...]:
+        """Return what is wrong with an endpoint's datapath, on the host and in the container; () if nothing.
+
+        `guards`: what the packet filter should have of it.
+        """
         ...
 
     def apply(self, operations: Sequence[Operation]) -> tuple[tuple[KernelKey, FabricError], ...]:

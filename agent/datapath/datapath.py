@@ -12,10 +12,12 @@ from pathlib import Path
 from netfabric.agent.datapath import (
     container,
     feature,
+    handover,
     host_end,
     link,
     nexthop,
     overlay,
+    port,
     route,
     sysctl,
 )
@@ -28,6 +30,7 @@ from netfabric.agent.datapath.netlink import Netlink
 from netfabric.agent.datapath.nftables import Nftables
 from netfabric.agent.datapath.observation import observe
 from netfabric.agent.datapath.route_book import DEFAULT_METRIC, RouteBook
+from netfabric.agent.datapath.settling import settle
 from netfabric.agent.datapath.uplink import uplinks
 from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import ConflictError, FabricError, InvalidError, KernelError
@@ -48,6 +51,7 @@ from netfabric.fabric.kernel import (
     key_of,
 )
 from netfabric.fabric.prefix import Address
+from netfabric.fabric.ruleset import Element
 from netfabric.fabric.ruleset_plan import Transaction
 
 _INDEXES = range(0x10000, 0x100000, 2)
@@ -56,6 +60,7 @@ _INDEXES = range(0x10000, 0x100000, 2)
 Chosen here, so that everything about a pair goes out without a look-up in between.
 """
 _ATTEMPTS = 8
+_OWN_NAMESPACE = "/proc/thread-self/ns/net"
 _LOWEST_METRIC = 2
 """Endpoints' own routes have 0 (IPv4) and 1 (IPv6), and always win."""
 
@@ -77,7 +82,7 @@ class RoutedDatapath:
         self._routes = RouteBook(metric)
         self._next = random.randrange(len(_INDEXES))
         with self._home():
-            self._inode = os.stat("/proc/thread-self/ns/net").st_ino
+            self._inode = os.stat(_OWN_NAMESPACE).st_ino
             self._netlink = Netlink()
             self._graveyard = Graveyard(Netlink())
         self._netlink.enlarge()
@@ -114,6 +119,14 @@ class RoutedDatapath:
 
     def attach(self, endpoint: Endpoint) -> None:
         """See `base.Datapath`."""
+        if endpoint.is_port:
+            with self._lock:
+                port.attach(self._netlink, self._find(endpoint.link), endpoint)
+            return
+        if endpoint.handed_over:
+            with self._lock, opened(self._namespace or _OWN_NAMESPACE) as home:
+                self._attach_ahead(endpoint, home)
+            return
         with self._lock, opened(endpoint.namespace) as descriptor:
             if os.fstat(descriptor).st_ino == self._inode:
                 raise InvalidError(
@@ -128,12 +141,7 @@ class RoutedDatapath:
                 within.close()
 
     def _attach(self, endpoint: Endpoint, descriptor: int, within: Netlink) -> None:
-        found = self._find(endpoint.link)
-        if found is not None and not found.ours:
-            raise ConflictError(
-                f"endpoint {endpoint.key}: link {endpoint.link} on the host is not ours",
-                f"ip link delete {endpoint.link}",
-            )
+        found = self._find_ours(endpoint)
         if found is not None and self._inner(found, endpoint, within) is None:
             self._bury(found)  # its other end was taken away
             found = None
@@ -146,6 +154,30 @@ class RoutedDatapath:
         except FabricError:
             self._remove(index)
             raise
+
+    def _attach_ahead(self, endpoint: Endpoint, home: int) -> None:
+        """Make a pair with both ends here: the engine moves the inner one, and sets it up itself."""
+        found = self._find_ours(endpoint)
+        index = found.index if found else self._create(endpoint, home, self._netlink)
+        try:
+            self._build_outer(endpoint, index, host_end.wants_ipv6(endpoint), found)
+            refused = self._netlink.send(handover.answering(endpoint, index))
+            for refusal in refused.values():
+                raise refusal.error(f"endpoint {endpoint.key}: gateway on {endpoint.link}")
+        except FabricError:
+            if found is None:
+                self._remove(index)
+            raise
+
+    def _find_ours(self, endpoint: Endpoint) -> Link | None:
+        """Return an endpoint's link if there is one; raise ConflictError where it is not ours."""
+        found = self._find(endpoint.link)
+        if found is not None and not found.ours:
+            raise ConflictError(
+                f"endpoint {endpoint.key}: link {endpoint.link} on the host is not ours",
+                f"ip link delete {endpoint.link}",
+            )
+        return found
 
     def _find(self, name: str) -> Link | None:
         return container.find(self._netlink, name)
@@ -179,7 +211,7 @@ class RoutedDatapath:
             endpoint.link,
             index,
             host_end.MAC,
-            endpoint.key.interface,
+            endpoint.inner,
             endpoint.mac,
             descriptor,
             endpoint.mtu,
@@ -187,7 +219,7 @@ class RoutedDatapath:
 
     def _make_room(self, endpoint: Endpoint, within: Netlink) -> None:
         """Free the interface's name where a detached pair still holds it; else raise ConflictError."""
-        inner = container.find(within, endpoint.key.interface)
+        inner = container.find(within, endpoint.inner)
         if inner is None:
             return
         body = self._netlink.ask(link.get_index(inner.peer)) if inner.peer else None
@@ -195,11 +227,11 @@ class RoutedDatapath:
         if outer is not None and outer.buried and outer.peer == inner.index:
             self._remove(outer.index)
             return
-        if outer is None and container.find(within, endpoint.key.interface) is None:
+        if outer is None and container.find(within, endpoint.inner) is None:
             return  # it has just been removed
         raise ConflictError(
             f"endpoint {endpoint.key}: {endpoint.namespace} has an interface"
-            f" {endpoint.key.interface} already",
+            f" {endpoint.inner} already",
             "choose another interface name, or remove that interface",
         )
 
@@ -215,6 +247,7 @@ class RoutedDatapath:
                 sysctl.enable_ipv6(endpoint.key.interface)
             if container.build(within, endpoint, inner, ipv6, reshape=False):
                 raise _without_ipv6(endpoint, endpoint.namespace)
+        settle((self._netlink, index), (within, inner), endpoint)
 
     def _build_outer(self, endpoint: Endpoint, index: int, ipv6: bool, found: Link | None) -> None:
         parts = host_end.Parts()
@@ -244,9 +277,14 @@ class RoutedDatapath:
     def detach(self, endpoint: Endpoint) -> None:
         """See `base.Datapath`."""
         with self._lock:
-            found = self._find(endpoint.link)
-            if found is not None and found.ours:
-                self._bury(found)
+            self._take_away(self._find(endpoint.link), endpoint)
+
+    def _take_away(self, found: Link | None, endpoint: Endpoint | None = None) -> None:
+        """End whatever endpoint a link is of."""
+        if found is not None and found.port:
+            port.release(self._netlink, found, endpoint)
+        elif found is not None and found.ours:
+            self._bury(found)
 
     def _bury(self, found: Link) -> None:
         parts = host_end.read(self._netlink, found.index, sysctl.has_ipv6())
@@ -256,21 +294,32 @@ class RoutedDatapath:
         if refused and self._find(found.name) is not None:
             raise min(refused.items())[1].error(f"link {found.name}: cannot be detached")
 
-    def check(self, endpoint: Endpoint) -> tuple[str, ...]:
+    def check(self, endpoint: Endpoint, guards: Sequence[Element] = ()) -> tuple[str, ...]:
         """See `base.Datapath`."""
         with self._lock:
             found = self._find(endpoint.link)
             if found is None:
                 return (f"link {endpoint.link} is gone",)
+            if endpoint.is_port and found.port:
+                wrong = port.problems(self._netlink, found, endpoint)
+                return (*wrong, *self._missing(guards))
             if not found.ours:
                 return (f"link {endpoint.link} is not ours",)
             parts = host_end.read(self._netlink, found.index, host_end.wants_ipv6(endpoint))
             return (
                 *host_end.problems(found, parts, endpoint),
                 *self._problems_inside(found, endpoint),
+                *self._missing(guards),
             )
 
+    def _missing(self, guards: Sequence[Element]) -> Iterator[str]:
+        for guard in guards:
+            if self._nftables is None or not self._nftables.has(guard):
+                yield f"the packet filter lacks an element of its set {guard.set}"
+
     def _problems_inside(self, found: Link, endpoint: Endpoint) -> Sequence[str]:
+        if endpoint.handed_over:
+            return handover.problems(self._netlink, endpoint, found.index)
         try:
             with opened(endpoint.namespace) as descriptor, inside(descriptor, endpoint.namespace):
                 within = Netlink()
@@ -305,9 +354,7 @@ class RoutedDatapath:
     def _apply_one(self, operation: Operation) -> None:
         match operation.action, operation.thing:
             case "remove", EndpointLink(name=name):
-                found = self._find(name)
-                if found is not None and found.ours:
-                    self._bury(found)
+                self._take_away(self._find(name))
             case "put", EndpointLink(name=name):
                 raise InvalidError(f"link {name}: cannot be put", "attach its endpoint")
             case "put", VxlanLink() | ForwardingEntry() | Neighbour() | TableRule() as thing:

@@ -43,10 +43,12 @@ _ADDRESS, _NAME, _MTU, _LINK, _INFO, _ALIAS, _AF_SPEC, _GROUP, _NS_FD = (
     27,
     28,
 )
-_EXT_MASK, _NS_ID, _SKIP_STATS = 29, 37, 8
+_MASTER = 10
+_OPERSTATE, _EXT_MASK, _NS_ID, _SKIP_STATS = 16, 29, 37, 8
+_OPER_UP = b"\x06"
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET_CONF, _INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 1, 8, 1
-_CONF_FORWARDING, _CONF_RP_FILTER, _CONF_SRC_VMARK, _RP_LOOSE = 1, 8, 24, 2
+_CONF_FORWARDING, _CONF_PROXY_ARP, _CONF_RP_FILTER, _CONF_SRC_VMARK, _RP_LOOSE = 1, 3, 8, 24, 2
 _FIXED = struct.Struct("=BxHiII")
 
 
@@ -63,6 +65,8 @@ class Link:
     alias: str
     peer: int
     """The other end's index in its own namespace; 0 without one."""
+    master: int = 0
+    """The bridge, bond or VRF that it is in; 0 if in none."""
     data: bytes = b""
     """What its kind keeps for itself (IFLA_INFO_DATA), unread."""
 
@@ -82,6 +86,11 @@ class Link:
         return self.group == GROUP and self.name.startswith(LINK_PREFIX)
 
     @property
+    def port(self) -> bool:
+        """Return whether it is somebody's link that is an endpoint, by its mark."""
+        return self.group == GROUP and not self.name.startswith(LINK_PREFIX)
+
+    @property
     def overlay(self) -> bool:
         """Return whether it is a VXLAN device of ours, by its marks."""
         return self.group == OVERLAY_GROUP and self.name.startswith(LINK_PREFIX)
@@ -90,6 +99,14 @@ class Link:
     def buried(self) -> bool:
         """Return whether it was ours and waits for removal."""
         return self.group in GRAVES and self.name.startswith(LINK_PREFIX)
+
+
+def transmits(body: bytes) -> bool:
+    """Return whether a link does not drop what is sent on it: its operational state is up (RFC 2863).
+
+    The kernel says so after its deferred work on a new carrier; until then a link that is up has no queue.
+    """
+    return attributes(body, _FIXED.size).get(_OPERSTATE) == _OPER_UP
 
 
 def veth(
@@ -194,6 +211,12 @@ def forwarding(ipv6: bool) -> bytes:
     return nested(_AF_SPEC, inner)
 
 
+def proxying(on: bool) -> bytes:
+    """Return the attribute that has a link answer ARP for whatever is routed elsewhere, or not."""
+    conf = nested(_INET_CONF, number(_CONF_PROXY_ARP, int(on)))
+    return nested(_AF_SPEC, nested(AF_INET, conf))
+
+
 def delete(index: int) -> Message:
     """Return the request that removes a link. The kernel takes some 16 ms for it."""
     return Message(RTM_DELLINK, 0, _FIXED.pack(AF_UNSPEC, 0, index, 0, 0))
@@ -236,6 +259,7 @@ def parse(body: bytes) -> Link:
         alias=_string(found.get(_ALIAS)),
         peer=integer(found.get(_LINK)),
         data=attributes(found.get(_INFO, b"")).get(_INFO_DATA, b""),
+        master=integer(found.get(_MASTER)),
     )
 
 

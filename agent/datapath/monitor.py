@@ -42,6 +42,8 @@ class News:
     """Ports of sockets whose changes are our own doing."""
     ours: set[int] = field(default_factory=set)
     """Indexes of endpoints' links."""
+    ports: set[int] = field(default_factory=set)
+    """Those of them whose neighbours the kernel looks up itself."""
     carrying: dict[int, bool] = field(default_factory=dict)
     """Of other links: whether they are up with a carrier."""
     uplinks: bool = False
@@ -61,13 +63,18 @@ class News:
             case kind if kind in (RTM_NEWROUTE, RTM_DELROUTE):
                 self.touched |= foreign and route.protocol_of(body) == PROTOCOL
             case kind if kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
-                self.touched |= foreign and neighbour.index_of(body) in self.ours
+                of_ours = neighbour.index_of(body) in self.ours - self.ports
+                self.touched |= foreign and of_ours
             case kind if kind in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP):
                 self.touched |= foreign and nexthop.parse(body).ours
 
     def _link(self, gone: bool, body: bytes, foreign: bool) -> None:
         found = link.parse(body)
-        if found.ours:
+        if found.port:
+            self.ports.add(found.index)
+        else:
+            self.ports.discard(found.index)
+        if found.ours or found.port:
             self._our_link(found, gone, link.changed_flags(body), foreign)
         elif found.buried or found.index in self.ours:
             self.ours.discard(found.index)
@@ -127,7 +134,7 @@ class Monitor:
         self._news = News(own)
         netlink = Netlink()
         for found in map(link.parse, netlink.dump(link.get_all())):
-            if found.ours:
+            if found.ours or found.port:
                 self._news.ours.add(found.index)
             elif not found.buried:
                 self._news.carrying[found.index] = found.carrying

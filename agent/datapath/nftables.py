@@ -143,6 +143,11 @@ class Nftables:
         self._generation = now
         return RulesetReading(found, self.number)
 
+    def has(self, wanted: Element) -> bool:
+        """Return whether an element is in its set."""
+        request = message.elements(message.GETELEMENT, NamedSet(wanted.set, "ip"), [wanted])
+        return isinstance(self._netlink.ask(request), bytes)
+
     def _read_generation(self) -> int:
         body = self._netlink.ask(message.generation())
         if isinstance(body, Refusal):

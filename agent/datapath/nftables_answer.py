@@ -119,6 +119,8 @@ def _item(of: NamedSet, key: bytes) -> Item:
         return ip_address(key)
     if of.kind == "links":
         return _text(key)
+    if of.kind in ("own", "own6"):
+        return Source(_text(key[:16]), "", ip_address(key[16:]))
     return Source(_text(key[:16]), mac_text(key[16:22]), ip_address(key[24:]))
 
 

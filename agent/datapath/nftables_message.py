@@ -59,6 +59,8 @@ _KINDS: dict[SetKind, tuple[int, int, int]] = {
     "port": (_INTERVAL, _PORT, 2),
     "source": (0, _concatenated(_LINK, _MAC, _IP), 28),
     "source6": (0, _concatenated(_LINK, _MAC, _IP6), 40),
+    "own": (0, _concatenated(_LINK, _IP), 20),
+    "own6": (0, _concatenated(_LINK, _IP6), 32),
     "links": (0, _LINK, 16),
 }
 """Flags, key type and key length."""
@@ -195,6 +197,8 @@ def _element(thing: Element) -> Iterator[bytes]:
 def _key(item: Item) -> tuple[bytes, bytes | None]:
     """Return an element's key, and for an interval the first key behind it, if there is one."""
     match item:
+        case Source(link, "", address):
+            return _name(link) + address.packed, None
         case Source(link, mac, address):
             return _name(link) + mac_bytes(mac) + b"\0\0" + address.packed, None
         case str():

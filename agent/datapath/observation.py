@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from netfabric.agent.datapath import neighbour, nexthop, overlay, sysctl
+from netfabric.agent.datapath import neighbour, nexthop, overlay, port, sysctl
 from netfabric.agent.datapath.host_end import Parts, observed
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.neighbour import Neighbour
@@ -17,7 +17,7 @@ def observe(
     netlink: Netlink, links: Sequence[Link], routes: RouteBook
 ) -> dict[KernelKey, KernelObject]:
     """Return our endpoint links, nexthops, groups and routes, given all links of the host."""
-    ours = {found.index: found for found in links if found.ours}
+    ours = {found.index: found for found in links if found.ours or found.port}
     buried = {found.index for found in links if found.buried}
     bodies = routes.dump(netlink, sysctl.has_ipv6())
     names = {found.index: found.name for found in links}
@@ -46,7 +46,10 @@ def _endpoint_links(
         by_link[one.index][0].append(one)
     for other in neighbours:
         by_link[other.index][1].append(other)
-    return [observed(found, Parts(*by_link[index])) for index, found in ours.items()]
+    return [
+        (port.observed if found.port else observed)(found, Parts(*by_link[index]))
+        for index, found in ours.items()
+    ]
 
 
 def _nexthops(netlink: Netlink, names: dict[int, str]) -> list[KernelObject]:

@@ -24,7 +24,7 @@ from netfabric.agent.datapath.message import (
 from netfabric.fabric.kernel import MAIN_TABLE, PROTOCOL
 from netfabric.fabric.prefix import DEFAULT_ROUTES, Address, Family, Prefix
 
-UNICAST, UNREACHABLE = 1, 7
+UNICAST, LOCAL, UNREACHABLE = 1, 2, 7
 _ANY_SCOPE, _UNIVERSE, _LINK_SCOPE = 255, 0, 253
 _ONLINK, _CLONED, _FIB_MATCH = 4, 0x200, 0x2000
 _DESTINATION, _OIF, _GATEWAY, _PRIORITY, _SOURCE, _TABLE, _NEXTHOP = 1, 4, 5, 6, 7, 15, 30
@@ -163,6 +163,11 @@ def source_of(body: bytes) -> Address | None:
     """Return the source address that a look-up's answer names."""
     source = attributes(body, 12).get(_SOURCE)
     return ip_address(source) if source else None
+
+
+def is_local(body: bytes) -> bool:
+    """Return whether a look-up's answer is that the address is the host's own."""
+    return body[7] == LOCAL
 
 
 def protocol_of(body: bytes) -> int:

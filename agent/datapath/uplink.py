@@ -17,6 +17,7 @@ def uplinks(netlink: Netlink) -> tuple[Uplink, ...]:
         if found.carrying
         and not found.flags & link.IFF_LOOPBACK
         and not found.ours
+        and not found.port
         and not found.buried
     }
     addresses = map(address.parse, netlink.dump(address.get_all()))

@@ -22,6 +22,7 @@ ORDER = (
     "services",
     "bgps",
     "peers",
+    "ports",
     "aci-gws",
 )
 """Kinds by their plurals, what is referred to before what refers to it."""

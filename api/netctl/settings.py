@@ -6,7 +6,7 @@ import click
 
 from netfabric.api.netctl import output
 from netfabric.api.netctl.client import Netmaster
-from netfabric.api.netctl.kind import Words, filled, form_options
+from netfabric.api.netctl.kind import Words, filled, form_options, tenant_option
 from netfabric.fabric.errors import FabricError
 
 LINES = (
@@ -27,6 +27,16 @@ ENDPOINTS: list[output.Column] = [
     ("Addresses", lambda item: " ".join(item.get("addresses", []))),
 ]
 
+ASKED = ("ipAddress", "ipv6Address", "macAddress")
+PORTS: list[output.Column] = [
+    ("Host", "hostname"),
+    ("Link", "linkName"),
+    ("Tenant", "tenantName"),
+    ("Network", "networkName"),
+    ("Group", "groupName"),
+    ("Asked for", lambda item: " ".join(filter(None, map(item.get, ASKED)))),
+]
+
 
 @click.group("global", cls=Words)
 def global_() -> None:
@@ -35,7 +45,7 @@ def global_() -> None:
 
 @click.group(cls=Words)
 def endpoint() -> None:
-    """Attached containers."""
+    """Attached containers, and links of hosts that are endpoints: taps of virtual machines, bare-metal ports."""
 
 
 @global_.command("info")
@@ -100,6 +110,53 @@ def endpoint_ls(netmaster: Netmaster, hostname: str, quiet: bool, form: str) -> 
     """List attached containers."""
     items = netmaster.items("endpoints", host=hostname)
     output.show(items, ENDPOINTS, form, "container", quiet)
+
+
+@endpoint.command("add")
+@click.option("--host", "hostname", required=True, help="The host that has the link.")
+@click.option(
+    "--link", required=True, help="An existing tap, macvtap, veth or physical port of it."
+)
+@click.option("--network", required=True, help="Network.")
+@tenant_option
+@click.option("--group", default="", help="Endpoint group of that network.")
+@click.option("--ip", default="", help="IPv4 address; one is chosen where none is given.")
+@click.option("--ip6", default="", help="IPv6 address, likewise.")
+@click.option("--mac", default="", help="What answers there; else it is asked for by ARP and ND.")
+@click.option("--name", default="", help="For people.  [default: the link's]")
+@click.pass_obj
+def endpoint_add(netmaster: Netmaster, /, hostname: str, link: str, **given: str) -> None:
+    """Make a link of a host an endpoint, or change it. It is attached when the host has it."""
+    body = filled(
+        hostname=hostname,
+        linkName=link,
+        tenantName=given["tenant"],
+        networkName=given["network"],
+        groupName=given["group"],
+        ipAddress=given["ip"],
+        ipv6Address=given["ip6"],
+        macAddress=given["mac"].lower(),
+        portName=given["name"],
+    )
+    netmaster.put("ports", f"{hostname}:{link}", body)
+
+
+@endpoint.command("rm")
+@click.option("--host", "hostname", required=True, help="The host that has the link.")
+@click.option("--link", required=True, help="The link. It stays, and is no endpoint any more.")
+@click.pass_obj
+def endpoint_rm(netmaster: Netmaster, hostname: str, link: str) -> None:
+    """End what `endpoint add` made."""
+    netmaster.delete("ports", f"{hostname}:{link}")
+
+
+@endpoint.command("ports")
+@click.option("--quiet", "-q", is_flag=True, help="Keys only.")
+@form_options
+@click.pass_obj
+def endpoint_ports(netmaster: Netmaster, quiet: bool, form: str) -> None:
+    """List what `endpoint add` made, whether or not its link is there."""
+    output.show(netmaster.items("ports"), PORTS, form, "key", quiet)
 
 
 @click.command("version")

@@ -85,9 +85,13 @@ class Hosts:
 
 
 def objects_of(view: View, host: str) -> list[tuple[str, str]]:
-    """Return type and key of what people decided for a host: its peers, then its Bgp."""
-    peers = sorted(view.objects.get("peer", {}).items())
-    found = [("peer", key) for key, stored in peers if stored.value.get("hostname") == host]
+    """Return type and key of what people decided for a host: its ports and peers, then its Bgp."""
+    found = [
+        (type_, key)
+        for type_ in ("port", "peer")
+        for key, stored in sorted(view.objects.get(type_, {}).items())
+        if stored.value.get("hostname") == host
+    ]
     return found + [("Bgp", key) for key in view.objects.get("Bgp", {}) if key == host]
 
 

@@ -183,7 +183,7 @@ def _host() -> Item:
     gone = {"200": _json(ref("HostRemoval"), "what went, and what stayed")}
     flags = {
         "force": "also while its agent is connected: its session ends",
-        "withIntent": "its Bgp and its peers, too",
+        "withIntent": "its Bgp, its peers and its ports, too",
     }
     return {
         "parameters": [KEY | {"description": "the host's name"}],

@@ -6,6 +6,7 @@ from typing import Any
 
 from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import ConflictError, InvalidError, NotFoundError
+from netfabric.fabric.placement import pod_of
 from netfabric.fabric.policies import Policies, group_of
 from netfabric.fabric.prefix import Address
 from netfabric.fabric.verdict import ICMP6, NUMBERS, Considered, End, Packet, Verdict, judge
@@ -62,9 +63,9 @@ def _ends(view: View, text: str) -> dict[int, End]:
     address = _address(text)
     if address is not None:
         holders = [e for e in view.endpoints.values() if address in e.addresses]
-        return {address.version: _end(holders[0], address) if holders else End(text, address)}
+        return {address.version: _end(view, holders[0], address) if holders else End(text, address)}
     holder = _endpoint(view, text)
-    return {address.version: _end(holder, address) for address in holder.addresses}
+    return {address.version: _end(view, holder, address) for address in holder.addresses}
 
 
 def _address(text: str) -> Address | None:
@@ -74,9 +75,13 @@ def _address(text: str) -> Address | None:
         return None
 
 
-def _end(endpoint: Endpoint, address: Address) -> End:
+def _end(view: View, endpoint: Endpoint, address: Address) -> End:
     name = endpoint.name or endpoint.key.container
-    return End(name, address, endpoint.tenant, group_of(endpoint))
+    placed = view.pods.get(pod_of(endpoint.name, endpoint.labels))
+    if placed is None or not placed.fits(endpoint):
+        return End(name, address, endpoint.tenant, group_of(endpoint))
+    groups = frozenset((group_of(endpoint), *placed.peers))
+    return End(name, address, endpoint.tenant, placed.filter or group_of(endpoint), groups)
 
 
 def _endpoint(view: View, text: str) -> Endpoint:

@@ -1,7 +1,7 @@
 """What the sessions of one netmaster share: the store, the history of intent, the routes, each other."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -13,7 +13,13 @@ from netfabric.fabric.controller_intent import Intents
 from netfabric.fabric.controller_remotes import Remotes, Tenants
 from netfabric.fabric.controller_routes import RouteTable, Subnets
 from netfabric.fabric.errors import FabricError, UnavailableError
-from netfabric.fabric.session import HeldLoan, IntentChanged, MembersChanged, RemotesChanged
+from netfabric.fabric.session import (
+    HeldLoan,
+    IntentChanged,
+    MembersChanged,
+    PlacementsChanged,
+    RemotesChanged,
+)
 from netfabric.fabric.view import View, ViewChange, host_key
 from netfabric.proto.codec import master_to_wire
 
@@ -32,6 +38,10 @@ class Listener(Protocol):
 
     def intent_changed(self) -> None:
         """Intent has moved on."""
+        ...
+
+    def pod_changed(self, pod: str) -> None:
+        """A pod that is on the host, or was, has another placement."""
         ...
 
     def loan_changed(self, before: HeldLoan | None, after: HeldLoan | None) -> None:
@@ -110,7 +120,11 @@ class Hub:
             self.intents.begin(self.store.epoch + lives)
         self._routes_moved |= self.table.follow(change)
         remotes_moved = self.remotes.follow(change)
-        if intent_moved or members_moved or remotes_moved or self._routes_moved:
+        for host, pod in change.pods:
+            if session := self.sessions.get(host):
+                session.pod_changed(pod)
+        moved = intent_moved or members_moved or remotes_moved or self._routes_moved
+        if moved or change.pods:
             self._gather()
         for loan in change.loans:
             self._loan(loan)
@@ -236,6 +250,14 @@ class Hub:
         if key not in self._remotes:
             self._remotes[key] = [_encoded(part) for part in _parts(self.remotes.since(*key))]
         return self._remotes[key]
+
+    def placements(self, host: str, pods: Iterable[str] | None) -> PlacementsChanged:
+        """Return where these pods of a host are placed; all of the host's if that is None."""
+        known, here = self.view.pods, self.view.pods_by_host.get(host, set())
+        wanted = sorted(here if pods is None else pods)
+        placed = tuple(replace(known[pod], peers=()) for pod in wanted if pod in here)
+        gone = tuple(pod for pod in wanted if pod not in here)
+        return PlacementsChanged(pods is None, placed, gone)
 
     def _networks(self, since: int | None) -> tuple[bytes, bool]:
         """Return the encoded networks and filters of a message, and whether there are any."""

@@ -63,12 +63,18 @@ class Session:
         self._remotes: int | None = None
         self._tenants: frozenset[str] = frozenset()
         """The serial up to which the agent has been told of remotes, and of which tenants'."""
+        self._pods: set[str] = set()
+        """Pods of which it has to be told."""
 
     # what the hub says
 
     def intent_changed(self) -> None:
         """Tell the agent, when it has read what came before."""
         self._wake.set()
+
+    def pod_changed(self, pod: str) -> None:
+        """Note what the agent has to be told, with the intent that goes with it."""
+        self._pods.add(pod)
 
     def loan_changed(self, before: HeldLoan | None, after: HeldLoan | None) -> None:
         """Ask the owner, tell it that a loan has ended, or go on with what was borrowed."""
@@ -164,13 +170,21 @@ class Session:
         return self._outbox.popleft() if self._outbox else b""
 
     def _tell_intent(self, since: int | None, *, always: bool = False) -> None:
-        """Put what changed in the outbox: new members, the intent, then members that nothing needs now."""
+        """Put what changed in the outbox: new members, the intent, pods, then members that nothing needs now."""
         hub = self._hub
         at, serial = hub.intents.revision, hub.intents.policies.serial
         before, after = hub.members(self._members) if self._members != serial else (b"", b"")
         intent = hub.intent(self.host, since, always=always) if always or since != at else b""
+        pods = self._placements(everything=always)
         self._seen, self._members = at, serial
-        self._outbox.extend(octets for octets in (before, intent, after) if octets)
+        self._outbox.extend(octets for octets in (before, intent, pods, after) if octets)
+
+    def _placements(self, *, everything: bool) -> bytes:
+        """Return what the agent is told of its pods, b"" where that is nothing."""
+        pods, self._pods = self._pods, set()
+        if everything and self._hub.view.pods:
+            return _encoded(self._hub.placements(self.host, None))
+        return _encoded(self._hub.placements(self.host, pods)) if pods else b""
 
     def _tell_remotes(self) -> None:
         """Put in the outbox what changed of the overlays that have an endpoint on the host."""
@@ -182,7 +196,7 @@ class Session:
         self._remotes, self._tenants = table.serial, tenants
 
     def _tell(self, message: MasterMessage) -> None:
-        self._send(master_to_wire(message).SerializeToString())
+        self._send(_encoded(message))
 
     def _send(self, octets: bytes) -> None:
         self._outbox.append(octets)
@@ -242,6 +256,10 @@ class Session:
     async def _answer(self, wanted: BlockWanted) -> None:
         self._tell(await self._borrowing.answer(wanted))
         self._wishes.discard(wanted)
+
+
+def _encoded(message: MasterMessage) -> bytes:
+    return master_to_wire(message).SerializeToString()
 
 
 class _Gone(FabricError):

@@ -1,7 +1,7 @@
 """A view with a store's manners, for netmaster's decisions without a store."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -9,9 +9,9 @@ from netfabric.fabric.controller_blocks import Given, Lending, decide_block, dec
 from netfabric.fabric.controller_endpoints import decide_endpoints
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import StaleError
-from netfabric.fabric.prefix import Prefix
+from netfabric.fabric.prefix import Address, Prefix
 from netfabric.fabric.session import BlockWanted, LendAnswered
-from netfabric.fabric.view import ROOT, View
+from netfabric.fabric.view import ROOT, View, ViewChange
 from netfabric.fabric.world import Write
 
 BLUE = "default:blue"
@@ -23,6 +23,7 @@ class Fabric:
     def __init__(self, subnet: str = "10.1.0.0/24", **fields: Any) -> None:
         self.view = View()
         self.revision = 0
+        self._listeners: list[Callable[[ViewChange], object]] = []
         self.network("blue", subnet=subnet, **fields)
 
     def commit(self, write: Write) -> None:
@@ -37,8 +38,17 @@ class Fabric:
             (ROOT + key, json.dumps(value).encode(), self.revision)
             for key, value in write.puts.items()
         ]
-        self.view.apply(puts, [ROOT + key for key in write.deletes], self.revision)
+        change = self.view.apply(puts, [ROOT + key for key in write.deletes], self.revision)
         assert not self.view.broken
+        for listener in self._listeners:
+            listener(change)
+
+    def follow(self, listener: Callable[[ViewChange], object]) -> None:
+        """Call `listener` with every change from now on."""
+        self._listeners.append(listener)
+
+    def address(self, number: int) -> Address:
+        return ip_address(f"10.1.0.{number}")
 
     def put(self, key: str, value: Mapping[str, Any]) -> None:
         self.commit(Write({key: value}))

@@ -27,6 +27,7 @@ from netfabric.fabric.kernel import (
     key_of,
 )
 from netfabric.fabric.prefix import Address, Prefix, host_prefix
+from netfabric.fabric.ruleset import Element
 from netfabric.fabric.ruleset_plan import Transaction
 
 OUR_METRIC = 20
@@ -154,7 +155,7 @@ class FakeKernel:
         for inside in self.namespaces.pop(path, {}).values():
             self._remove_link(inside.link)
 
-    def check(self, endpoint: Endpoint) -> tuple[str, ...]:
+    def check(self, endpoint: Endpoint, guards: Sequence[Element] = ()) -> tuple[str, ...]:
         wanted = EndpointLink(endpoint.link, endpoint.mac, endpoint.addresses, endpoint.mtu)
         if self.links.get(endpoint.link) is None:
             return (f"link {endpoint.link} is gone",)

@@ -223,3 +223,19 @@ def test_one_change_costs_one_change() -> None:
         return found
 
     assert costs(200) == costs(10)
+
+
+def test_a_replaced_store_is_all_that_is_known() -> None:
+    store = Store()
+    store.apply(
+        network(), group("old", "p"), rule("p", "1", fromEndpointGroup="peer"), group("peer")
+    )
+    store.apply(endpoint("h1", "c1", "peer", 5))
+    assert store.intents.policies.members().added
+    serial = store.intents.policies.serial
+    store.view.clear()
+    store.view.apply((), (), 1)
+    store.intents.begin("another")
+    assert not store.intents.policies.filters
+    assert not store.intents.policies.members().added
+    assert store.intents.policies.serial > serial

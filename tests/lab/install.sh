@@ -61,13 +61,13 @@ command -v dpkg-query >/dev/null || die "this installs Debian packages: use Debi
 case "${1:-}" in
 lab)
     debian_packages "$LAB"
-    python_environment
+    python_environment "[kubernetes]"
     say "CNI plugin"
     .venv/bin/python -m netfabric.agent.cni.build
     ;;
 test)
     debian_packages "$TEST"
-    python_environment "[dev]"
+    python_environment "[dev,kubernetes]"
     ;;
 *) die "usage: install.sh lab|test" ;;
 esac

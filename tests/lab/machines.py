@@ -93,6 +93,8 @@ class Machine:
         self.namespace = Namespace(node.namespace)
         self.directory = files.node(node.name)
         self._state = files.node_state(node.name)
+        self.more: dict[str, str] = {}
+        """Further settings of the agent, for its next start."""
         self.netplugin = Process(node.name, "netplugin", self.namespace, self.directory)
         self.exabgp = Process(node.name, "exabgp", self.namespace, self.directory / "exabgp")
         self.engine = Engine(
@@ -120,6 +122,8 @@ class Machine:
                 run_dir=str(self.directory),
                 state_dir=str(self._state),
                 **({"vtep": str(self.node.vtep)} if self.node.vtep else {}),
+                cnm_socket=str(self.directory / "cnm.sock"),
+                **self.more,
             )
         )
         command = str(COMMANDS / "netplugin"), "--config", str(conf)

@@ -22,6 +22,7 @@ from netfabric.fabric.effects import (
     Program,
     Record,
     Refuse,
+    ReserveAnswer,
     TearDown,
     Tell,
     Warn,
@@ -339,6 +340,8 @@ def in_words(effect: Effect) -> str:
             return f"answer {token}: {_joined(endpoint.addresses)}"
         case DetachAnswer(token):
             return f"answer {token}: done"
+        case ReserveAnswer(token, address):
+            return f"answer {token}: {address} is reserved"
         case Refuse(token, error):
             return f"answer {token}: {type(error).__name__}: {error}"
         case Warn(subject, text):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from netfabric.agent.cni.capability import ALIASES_LABEL
 from netfabric.agent.cni.commands import NETWORK_LABEL, Commands
 from netfabric.agent.cni.wire import Call
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
@@ -73,6 +74,102 @@ async def test_add_in_every_version(ledger: Ledger, version: str) -> None:
     }
 
 
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0", None, ""])
+async def test_add_in_the_first_two_versions(ledger: Ledger, version: str | None) -> None:
+    """SPEC 0.2.0, section "Result"; what names no version is of 0.1.0, as in CNI's library."""
+    done = await run(ledger, "ADD", configuration(cniVersion=version, dns={"domain": "x"}))
+    assert done.json == {
+        "cniVersion": version or "0.1.0",
+        "ip4": {
+            "ip": "10.1.0.2/32",
+            "gateway": "169.254.1.1",
+            "routes": [{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}],
+        },
+        "ip6": {
+            "ip": "fd00:1::2/128",
+            "gateway": "fe80::1",
+            "routes": [{"dst": "::/0", "gw": "fe80::1"}],
+        },
+        "dns": {"domain": "x"},
+    }
+
+
+BEFORE = {
+    "cniVersion": "1.0.0",
+    "interfaces": [{"name": "br0"}, {"name": "net0", "sandbox": "/run/netns/blue"}],
+    "ips": [{"address": "192.0.2.7/24", "interface": 1}],
+    "routes": [{"dst": "0.0.0.0/0", "gw": "192.0.2.1"}],
+    "dns": {"nameservers": ["192.0.2.53"]},
+    "more": 1,
+}
+
+
+async def test_what_earlier_plugins_made_is_passed_on(ledger: Ledger) -> None:
+    """SPEC 1.1.0, section 2, "ADD": a prevResult is the base of the answer, with what was made here added."""
+    done = await run(ledger, "ADD", configuration(prevResult=BEFORE))
+    assert [one["name"] for one in done.json["interfaces"]][:2] == ["br0", "net0"]
+    assert [one.get("sandbox") for one in done.json["interfaces"][2:]] == [None, "/run/netns/blue"]
+    assert [(ip["address"], ip["interface"]) for ip in done.json["ips"]] == [
+        ("192.0.2.7/24", 1),
+        ("10.1.0.2/32", 3),
+        ("fd00:1::2/128", 3),
+    ]
+    routes = [(route["dst"], route["gw"]) for route in done.json["routes"]]
+    assert routes == [("0.0.0.0/0", "192.0.2.1"), ("::/0", "fe80::1")]
+    assert (done.json["dns"], done.json["more"]) == (BEFORE["dns"], 1)
+    check = await run(ledger, "CHECK", configuration(prevResult=done.json))
+    assert (check.status, check.out) == (0, "")
+
+
+@pytest.mark.parametrize("previous", [{}, {"cniVersion": "1.0.0", "interfaces": None}])
+async def test_an_empty_previous_result_changes_nothing(
+    ledger: Ledger, previous: dict[str, Any]
+) -> None:
+    first = await run(ledger, "ADD")
+    again = await run(ledger, "ADD", configuration(prevResult=previous))
+    assert (again.status, again.json["ips"]) == (0, first.json["ips"])
+
+
+async def test_an_interface_of_an_earlier_plugin_is_not_made_again(ledger: Ledger) -> None:
+    stdin = configuration(prevResult=BEFORE)
+    code, message = await refused(ledger, "ADD", stdin, CNI_IFNAME="net0")
+    assert (code, "net0" in message) == (101, True)
+    assert not ledger.seen
+
+
+async def test_name_servers_of_the_engine_count_more(ledger: Ledger) -> None:
+    """containerd writes the keys of a capability capitalised."""
+    runtime = {"dns": {"Servers": ["10.0.0.9"], "Searches": ["svc"], "Options": ["ndots:5"]}}
+    stdin = configuration(dns={"nameservers": ["10.0.0.53"], "domain": "x"}, runtimeConfig=runtime)
+    done = await run(ledger, "ADD", stdin)
+    assert done.json["dns"] == {
+        "nameservers": ["10.0.0.9"],
+        "domain": "x",
+        "search": ["svc"],
+        "options": ["ndots:5"],
+    }
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"cni": {"labels": [{"key": f"io.contiv.{key}", "value": value}]}}
+        for key, value in (("tenant", "acme"), ("network", "blue"), ("net-group", "web"))
+    ],
+)
+async def test_contivs_labels_say_where_an_endpoint_belongs(
+    ledger: Ledger, args: dict[str, Any]
+) -> None:
+    stdin = configuration(tenant="t", network="n", group="g", args=args)
+    await run(ledger, "ADD", stdin)
+    asked = ledger.seen[0]
+    found = {asked.tenant, asked.network, asked.group}
+    (label,) = args["cni"]["labels"]
+    assert found ^ {"t", "n", "g"} >= {label["value"]}
+    await run(ledger, "ADD", stdin, CNI_ARGS="TENANT=a;NETWORK=b;GROUP=c", CNI_IFNAME="net1")
+    assert (ledger.seen[1].tenant, ledger.seen[1].network, ledger.seen[1].group) == ("a", "b", "c")
+
+
 async def test_add_of_one_family(ledger: Ledger) -> None:
     done = await run(ledger, "ADD", configuration(tenant="acme", network="blue"))
     assert [ip["address"] for ip in done.json["ips"]] == ["10.2.0.2/32"]
@@ -99,7 +196,8 @@ async def test_what_an_add_asks_for(ledger: Ledger) -> None:
         runtimeConfig={
             "ips": ["10.1.0.9/24"],
             "mac": "02-AA-00-00-00-01",
-            "portMappings": [{"HostPort": 80, "ContainerPort": 80, "Protocol": "tcp"}],
+            "portMappings": [],
+            "aliases": {"netfabric": ["front", "www"]},
         },
         args={"cni": {"labels": [{"key": "tier", "value": "front"}], "ips": ["10.1.0.7"]}},
         ipam={},
@@ -109,7 +207,11 @@ async def test_what_an_add_asks_for(ledger: Ledger) -> None:
     assert (asked.key, asked.namespace) == (KEY, "/run/netns/blue")
     assert (asked.tenant, asked.network, asked.group) == ("acme", "red", "web")
     assert (asked.addresses, asked.mac) == ((ip_address("10.1.0.9"),), "02:aa:00:00:00:01")
-    assert asked.labels == ((NETWORK_LABEL, "netfabric"), ("tier", "front"))
+    assert asked.labels == (
+        (ALIASES_LABEL, "front,www"),
+        (NETWORK_LABEL, "netfabric"),
+        ("tier", "front"),
+    )
 
 
 async def test_the_mtu_is_the_configurations(ledger: Ledger) -> None:
@@ -191,7 +293,6 @@ async def test_a_wrong_variable_is_code_4(
         ({"tenant": "a\nb"}, "tenant"),
         ({"network": "x" * 256}, "network"),
         ({"group": {}}, "group"),
-        ({"ipam": {"type": "host-local"}}, "ipam"),
         ({"ipam": []}, "ipam"),
         ({"mtu": 1279}, "mtu"),
         ({"mtu": "1500"}, "mtu"),
@@ -209,8 +310,15 @@ async def test_a_wrong_variable_is_code_4(
         ({"dns": {"nameservers": "10.0.0.1"}}, "dns.nameservers"),
         ({"dns": {"search": [1]}}, "dns.search"),
         ({"dns": {"other": "x"}}, "dns.other"),
-        ({"prevResult": {}}, "prevResult"),
+        ({"runtimeConfig": {"dns": []}}, "runtimeConfig.dns"),
+        ({"runtimeConfig": {"dns": {"Servers": "10.0.0.1"}}}, "runtimeConfig.dns.servers"),
+        ({"runtimeConfig": {"aliases": "front"}}, "runtimeConfig.aliases"),
+        ({"runtimeConfig": {"aliases": {"n": ["a b"]}}}, "runtimeConfig.aliases"),
+        ({"args": {"org.apache.mesos": 1}}, "args"),
+        ({"args": {"org.apache.mesos": {"network_info": {"labels": []}}}}, "network_info.labels"),
         ({"prevResult": 7}, "prevResult"),
+        ({"prevResult": {"interfaces": 7}}, "prevResult.interfaces"),
+        ({"prevResult": {"ips": [7]}}, "prevResult.ips"),
     ],
 )
 async def test_a_wrong_configuration_is_code_7(
@@ -221,7 +329,27 @@ async def test_a_wrong_configuration_is_code_7(
     assert not ledger.seen
 
 
-@pytest.mark.parametrize("version", ["0.2.0", "1.2.0", "", 1.0, None, [], {}])
+@pytest.mark.parametrize(
+    ("changes", "key", "value"),
+    [
+        ({"ipam": {"type": "host-local"}}, "ipam", "host-local"),
+        ({"ipam": {"subnet": "10.9.0.0/24"}}, "ipam", "10.9.0.0/24"),
+        ({"ipMasq": True}, "ipMasq", "true"),
+        ({"runtimeConfig": {"portMappings": [{"hostPort": 80}]}}, "portMappings", "80"),
+        ({"runtimeConfig": {"ipRanges": [[{"subnet": "10.9.0.0/24"}]]}}, "ipRanges", "10.9.0.0/24"),
+        ({"runtimeConfig": {"deviceID": "0000:00:1f.6"}}, "deviceID", "0000:00:1f.6"),
+    ],
+)
+async def test_what_other_plugins_do_is_code_2(
+    ledger: Ledger, changes: dict[str, Any], key: str, value: str
+) -> None:
+    """SPEC 1.1.0, section "Error": the message has key and value of the unsupported field."""
+    code, message = await refused(ledger, "ADD", configuration(**changes))
+    assert (code, key in message, value in message) == (2, True, True), message
+    assert not ledger.seen
+
+
+@pytest.mark.parametrize("version", ["0.2.1", "1.2.0", 1.0, [], {}])
 async def test_another_version_is_code_1(ledger: Ledger, version: Any) -> None:
     done = await run(ledger, "ADD", json.dumps({"cniVersion": version, "name": "x"}).encode())
     assert (done.json["code"], done.json["cniVersion"]) == (1, "1.0.0")
@@ -273,6 +401,21 @@ async def test_del_does_not_need_the_namespace(ledger: Ledger, namespace: str) -
     stdin = configuration(prevResult={"ips": []})
     done = await run(ledger, "DEL", stdin, CNI_NETNS=namespace, CNI_ARGS="any thing")
     assert (done.status, ledger.up) == (0, {})
+
+
+async def test_del_by_a_configuration_that_was_spoilt_meanwhile(ledger: Ledger) -> None:
+    """It is the list of today that an engine hands over, and not that of the ADD."""
+    await run(ledger, "ADD")
+    stdin = configuration(mtu=1, tenant=7, ipam={"type": "x"}, prevResult=8, args=9)
+    assert (await run(ledger, "DEL", stdin)).status == 0
+    assert not ledger.up
+
+
+async def test_gc_by_a_configuration_that_was_spoilt_meanwhile(ledger: Ledger) -> None:
+    await run(ledger, "ADD")
+    stdin = configuration("1.1.0", mtu=1, **{"cni.dev/valid-attachments": []})
+    assert (await run(ledger, "GC", stdin)).status == 0
+    assert not ledger.up
 
 
 async def test_del_of_what_is_unknown_succeeds_any_number_of_times(ledger: Ledger) -> None:
@@ -345,7 +488,7 @@ async def test_check_says_what_is_wrong_with_the_datapath(ledger: Ledger) -> Non
         (lambda r: r["interfaces"].pop(), "prevResult has no interface eth0"),
         (lambda r: r["interfaces"][1].update(sandbox="/x"), "prevResult has no interface eth0"),
         (lambda r: r["interfaces"][1].update(mac="02:00:00:00:00:09"), "02:00:00:00:00:09"),
-        (lambda r: r.update(interfaces=7, ips=[{}]), "prevResult has no interface eth0"),
+        (lambda r: r.update(interfaces=[], ips=[{}]), "prevResult has no interface eth0"),
     ],
 )
 async def test_check_compares_the_previous_result(ledger: Ledger, change: Any, words: str) -> None:
@@ -435,4 +578,4 @@ async def test_a_command_later_than_the_version_is_code_1(
 async def test_version_is_answered_by_the_agent_too(ledger: Ledger) -> None:
     done = await run(ledger, "VERSION", b'{"cniVersion": "0.4.0"}')
     assert done.json["cniVersion"] == "0.4.0"
-    assert len(done.json["supportedVersions"]) == 5
+    assert len(done.json["supportedVersions"]) == 7

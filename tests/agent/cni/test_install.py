@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -38,7 +39,7 @@ def test_install(tmp_path: Path) -> None:
                 "type": "netfabric",
                 "tenant": "default",
                 "network": "default-net",
-                "capabilities": {"ips": True, "mac": True},
+                "capabilities": {"ips": True, "mac": True, "dns": True, "aliases": True},
             }
         ],
     }
@@ -95,3 +96,64 @@ def test_a_directory_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "net.d").touch()
     done = run(tmp_path, "--conf-dir", str(tmp_path / "net.d" / "x"))
     assert (done.exit_code, "net.d" in done.output) == (1, True)
+
+
+STEPS = ("fchmod", "fsync", "rename", "unlink")
+"""What changes something, but for mkstemp: a process dies before one of them."""
+
+
+class Died(BaseException):
+    """The process was killed."""
+
+
+def dies_at(step: str, number: int, where: Path, *words: str) -> bool:
+    """Run the command until a step comes for the nth time, and let nothing happen from then on."""
+    countdown, dead = iter(range(number, -1, -1)), False
+
+    def dying(name: str, real: Any) -> Any:
+        def call(*arguments: Any, **more: Any) -> Any:
+            nonlocal dead
+            dead = dead or (name == step and next(countdown) == 0)
+            if dead:
+                raise Died
+            return real(*arguments, **more)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in STEPS:
+            patch.setattr(os, name, dying(name, getattr(os, name)))
+        try:
+            run(where, *words)
+        except Died:
+            return True
+    return False
+
+
+def found(where: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(where)): path.read_bytes()
+        for folder in ("bin", "net.d")
+        for path in (where / folder).glob("*")
+    }
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_in_between(tmp_path: Path, step: str) -> None:
+    """Each file is the old one or the new one, a configuration has its binary, and the next run makes all good."""
+    names = {"bin/netfabric", "net.d/10-netfabric.conflist"}
+    for words, after in (([], names), (["--network", "other"], names), (["--remove"], set())):
+        run(tmp_path)
+        old, number = found(tmp_path), 0
+        while dies_at(step, number, tmp_path, *words):
+            now = {name: data for name, data in found(tmp_path).items() if name in names}
+            assert "net.d/10-netfabric.conflist" not in now or "bin/netfabric" in now
+            assert all(
+                data == old.get(name, data) or b"other" in data for name, data in now.items()
+            )
+            number += 1
+        assert run(tmp_path, *words).exit_code == 0
+        left = {
+            str(p.relative_to(tmp_path)) for f in ("bin", "net.d") for p in (tmp_path / f).iterdir()
+        }
+        assert left == after

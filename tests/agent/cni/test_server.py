@@ -48,9 +48,9 @@ async def test_containerd(shim: Shim, agent: Agent, ledger: Ledger) -> None:
     """STATUS, ADD with arguments in any order, three DELs of which two have no namespace."""
     pairs = ["IgnoreUnknown=1", "K8S_POD_NAMESPACE=d", "K8S_POD_NAME=p", "K8S_POD_UID=u"]
     random.shuffle(pairs)
-    port = {"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}
     async with agent(ledger) as path:
-        stdin = configuration("1.1.0", socket=str(path), runtimeConfig={"portMappings": [port]})
+        runtime = {"dns": {"Servers": ["10.0.0.53"], "Searches": None, "Options": []}}
+        stdin = configuration("1.1.0", socket=str(path), runtimeConfig=runtime)
         status = await shim.call(
             {"CNI_COMMAND": "STATUS", "CNI_PATH": "/opt/cni/bin"},
             configuration("1.1.0", socket=str(path)),

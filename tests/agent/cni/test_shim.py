@@ -16,7 +16,7 @@ import pytest
 
 from tests.agent.cni.conftest import Agent, Ledger, Shim, configuration, variables
 
-SUPPORTED = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+SUPPORTED = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 Handler = Callable[[StreamReader, StreamWriter], Awaitable[None]]
 
 

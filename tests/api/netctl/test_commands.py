@@ -241,6 +241,20 @@ def test_completion_of_names(
     netctl("tenant", "rm", "cc")
 
 
+def test_links_as_endpoints(netctl: "Netctl") -> None:
+    netctl("network", "create", "vms", "-s", "10.8.0.0/16")
+    netctl("group", "create", "vms", "web")
+    where = ("--host", "h1", "--link", "tap0")
+    words = ("--network", "vms", "--group", "web", "--ip", "10.8.0.5", "--mac", "52:54:00:00:00:0A")
+    assert netctl("endpoint", "add", *where, *words).out == ""
+    asked = "10.8.0.5 52:54:00:00:00:0a"
+    assert table(netctl("ep", "ports").out) == [["h1", "tap0", "default", "vms", "web", asked]]
+    assert netctl("ep", "ports", "-q").out == "h1:tap0\n"
+    assert "associated to port h1:tap0" in netctl("group", "rm", "web", status=2).err
+    netctl("endpoint", "rm", *where)
+    assert "h1:tap0 does not exist" in netctl("endpoint", "rm", *where, status=2).err
+
+
 def test_a_host_is_removed(netctl: "Netctl") -> None:
     netctl("bgp", "create", "gone1", "--router-ip", "10.99.1.2/31", "--as", "65001")
     netctl("peer", "create", "gone1", "tor", "--address", "10.99.1.3", "--as", "65002")

@@ -94,6 +94,7 @@ async def test_a_secret_is_kept_and_never_told(api: "Api") -> None:
     assert "passwordSet" not in bare.json
 
 
+PORT = {"tenantName": "default", "networkName": "n"}
 REFUSED = [
     # method, path, body, status, detail, object
     (
@@ -128,7 +129,7 @@ REFUSED = [
     ("PUT", "tenants/a%0Ab", {}, 422, "tenantName string invalid format"),
     ("PATCH", "networks/default:x", {"announce": "blocks"}, 404, "default:x does not exist"),
     ("DELETE", "networks/default:x", None, 404, "network default:x does not exist"),
-    ("DELETE", "networks/default:n", None, 409, "cannot delete n has 1 endpoint groups"),
+    ("DELETE", "networks/default:n", None, 409, "cannot delete n has 2 endpoint groups"),
     ("PUT", "bgps/h2", {"as": "x", "routerip": "50.1.1.2/24"}, 422, "Bgp h2: AS 'x' is not a"),
     ("PUT", "bgps/h2", {"as": "0", "routerip": "50.1.1.2/24"}, 422, "AS 0 is reserved"),
     ("PUT", "bgps/h2", {"as": "4294967296", "routerip": "50.1.1.2/24"}, 422, "larger than 4 bytes"),
@@ -160,8 +161,17 @@ REFUSED = [
         *(422, "importWithin"),
     ),
     ("DELETE", "bgps/h1", None, 409, "cannot delete Bgp h1 has 1 peers"),
+    ("PUT", "ports/h1:nf1", {"tenantName": "default", "networkName": "n"}, 422, "linkName"),
+    ("PUT", "ports/h1:t1", {"tenantName": "default", "networkName": "x"}, 422, "Network x not"),
+    ("PUT", "ports/h1:t1", {"tenantName": "none", "networkName": "n"}, 422, "Tenant not found"),
+    ("PUT", "ports/h1:t1", PORT | {"groupName": "x"}, 422, "Endpoint group x not found"),
+    ("PUT", "ports/h1:t1", PORT | {"ipAddress": "10.9.0.5"}, 422, "is none that network"),
+    ("PUT", "ports/h1:t1", PORT | {"ipAddress": "10.1.0.5"}, 409, "10.1.0.5 is that of h1:tap0"),
+    ("PUT", "ports/h1:t1", PORT | {"macAddress": "01:00:00:00:00:01"}, 422, "macAddress"),
+    ("DELETE", "networks/default:m", None, 409, "cannot delete m has port h1:tap1"),
+    ("DELETE", "endpoint-groups/default:p", None, 409, "associated to port h1:tap0"),
     ("PATCH", "globals/global", {"vlans": "9-5"}, 422, "min is greater than max"),
-    ("PATCH", "globals/global", {"pvtSubnet": "172.20.0.0/16"}, 409, "due to existing 1 vlans"),
+    ("PATCH", "globals/global", {"pvtSubnet": "172.20.0.0/16"}, 409, "due to existing 2 vlans"),
     ("PUT", "networks/default:x", [1], 400, "the body is not a JSON object"),
     ("PUT", "networks/default:x", "{", 400, "the body is not JSON"),
     ("PUT", "networks/default:x", "\xff", 400, "the body is not JSON"),
@@ -181,6 +191,10 @@ async def test_refused_by_name_cause_and_remedy_and_nothing_written(
     await api.put("endpoint-groups", "default:g", networkName="n")
     await api.put("bgps", "h1", routerip="50.1.1.1/24", **{"as": "65001"})
     await api.put("peers", "h1:tor", address="50.1.1.2", **{"as": 65002})
+    await api.put("networks", "default:m", subnet="10.4.0.0/16")
+    await api.put("endpoint-groups", "default:p", networkName="n")
+    await api.put("ports", "h1:tap0", **PORT, ipAddress="10.1.0.5", groupName="p")
+    await api.put("ports", "h1:tap1", **PORT | {"networkName": "m"})
     before = await api.stored()
     answer = await api.call(method, f"/api/v2/{path}", body)
     assert answer.status == status, answer.text

@@ -72,6 +72,11 @@ def peer(name: str = "tor", **fields: Any) -> pb.Object:
     return pb.Object(peer=pb.PeerSpec(hostname="h1", peer_name=name, **usual | fields))
 
 
+def port(**more: Any) -> pb.Object:
+    names = {"hostname": "h1", "link_name": "tap0", "tenant_name": "blue", "network_name": "n"}
+    return pb.Object(port=pb.PortSpec(**names, **more))
+
+
 OBJECTS: tuple[tuple[pb.Kind.ValueType, pb.Object, Callable[[Any], object]], ...] = (
     (pb.KIND_GLOBAL, GLOBAL, lambda spec: setattr(spec, "arp_mode", "flood")),
     (
@@ -133,6 +138,7 @@ OBJECTS: tuple[tuple[pb.Kind.ValueType, pb.Object, Callable[[Any], object]], ...
     ),
     (pb.KIND_BGP, speaker(), lambda spec: setattr(spec, "router_id", "10.9.9.9")),
     (pb.KIND_PEER, peer(password="s3cret", med=0), lambda spec: setattr(spec, "hold_time", 30)),
+    (pb.KIND_PORT, port(), lambda spec: setattr(spec, "mac_address", "52:54:00:00:00:01")),
 )
 """One of each kind, in an order in which they can be made, with a change of it."""
 

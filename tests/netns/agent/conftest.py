@@ -148,9 +148,13 @@ class Machine:
         return json.loads(text) if text.strip() else {}
 
     async def add(self, name: str) -> list[str]:
-        """Attach a container; return its addresses."""
+        """Attach a container, once a DEL of it that a restart resumes has ended; return its addresses."""
         self.container(name)
-        answer = await self.cni("ADD", name)
+        end = time.monotonic() + PATIENCE
+        while "being removed" in (answer := await self.cni("ADD", name)).get("msg", ""):
+            if time.monotonic() > end:
+                break
+            await asyncio.sleep(0.02)
         assert "ips" in answer, answer
         return [ip["address"].partition("/")[0] for ip in answer["ips"]]
 

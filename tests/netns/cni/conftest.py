@@ -77,14 +77,19 @@ class Host:
     directory: Path
 
     async def call(
-        self, command: str, container: str, namespace: str | Path, **changes: Any
+        self,
+        command: str,
+        container: str,
+        namespace: str | Path,
+        interface: str = "eth0",
+        **changes: Any,
     ) -> tuple[int, Any]:
         """Run the plugin; return its status and what it printed, read as JSON."""
         environment = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": container,
             "CNI_NETNS": str(namespace),
-            "CNI_IFNAME": "eth0",
+            "CNI_IFNAME": interface,
         }
         stdin = {"cniVersion": "1.1.0", "name": "n", "type": "netfabric", **changes}
         process = await asyncio.create_subprocess_exec(
@@ -117,7 +122,7 @@ class Host:
                 await asyncio.sleep(0.02)
 
 
-def _name(kind: str) -> str:
+def own_name(kind: str) -> str:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     return f"nfcn{worker}-{os.getpid()}-{kind}{next(_serial)}"
 
@@ -138,7 +143,7 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture
 async def host(stack: ExitStack, command: tuple[str, ...]) -> AsyncIterator[Host]:
-    namespace = Namespace(_name("h"))
+    namespace = Namespace(own_name("h"))
     stack.callback(namespace.delete)
     namespace.create()
     for address in HOST_ADDRESSES:
@@ -157,7 +162,7 @@ async def host(stack: ExitStack, command: tuple[str, ...]) -> AsyncIterator[Host
 
 @pytest.fixture
 def container(stack: ExitStack) -> Namespace:
-    namespace = Namespace(_name("c"))
+    namespace = Namespace(own_name("c"))
     stack.callback(namespace.delete)
     namespace.create()
     return namespace

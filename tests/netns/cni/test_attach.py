@@ -79,7 +79,7 @@ async def test_check_sees_what_was_broken(host: Host, container: Namespace) -> N
 
 async def test_gc_removes_what_no_engine_knows(host: Host, container: Namespace) -> None:
     await host.call("ADD", "c1", container.path)
-    valid = {"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "eth0"}]}
+    valid: dict[str, Any] = {"cni.dev/valid-attachments": [{"containerID": "c2", "ifname": "eth0"}]}
     assert await host.call("GC", "", "", **valid) == (0, None)
     await host.becomes_empty()
 

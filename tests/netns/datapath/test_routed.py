@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -30,7 +31,8 @@ from netfabric.fabric.kernel import (
     NexthopGroup,
     Operation,
 )
-from netfabric.fabric.prefix import DEFAULT_ROUTES
+from netfabric.fabric.prefix import DEFAULT_ROUTES, Family
+from netfabric.lab import icmp
 from netfabric.lab.namespace import Namespace
 from tests.fabric.script import BLUE, NOW, SETTINGS, intent
 from tests.netns.datapath.bench import RealBench, wait_until
@@ -132,6 +134,32 @@ def test_two_containers_ping_each_other_and_nobody_asks_for_an_address(
     assert packets_in(real.inside(two), "eth0") - before >= 8
     neighbours = json.loads(real.host.run("ip", "-j", "neigh"))
     assert {n["state"][0] for n in neighbours} == {"PERMANENT"}
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_first_packet_to_a_new_container_arrives_and_is_answered(
+    real: RealBench, family: Family
+) -> None:
+    """A link that is up drops what is sent on it until the kernel has dealt with its new carrier."""
+    (one,) = attached(real, 1)
+    protocol = socket.IPPROTO_ICMP if family == 4 else socket.IPPROTO_ICMPV6
+    domain = socket.AF_INET if family == 4 else socket.AF_INET6
+    with real.inside(one).entered():
+        wire = socket.socket(domain, socket.SOCK_RAW, protocol)
+    with wire:
+        for number in range(2, 42):
+            other = real.container(number)
+            real.routed.attach(other)
+            data = number.to_bytes(2)
+            wire.sendto(
+                icmp.request(family, 77, data), (str(other.addresses[0 if family == 4 else 1]), 0)
+            )
+            wire.settimeout(5.0)
+            try:
+                while icmp.replied(family, 77, wire.recv(2048)) != data:
+                    pass
+            except TimeoutError:
+                pytest.fail(f"the first packet to container {number} was lost")
 
 
 @pytest.mark.parametrize("target", ["192.0.2.1", "2001:db8::1"])

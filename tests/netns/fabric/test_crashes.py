@@ -10,7 +10,7 @@ from netfabric.lab.kernel_watch import Change, KernelWatch
 from netfabric.lab.lab import Lab
 from netfabric.lab.traffic import Stream
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.xdist_group("fabric-crashes")]
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from netfabric.lab.namespace import Namespace
 from netfabric.lab.process import gone
 from netfabric.lab.traffic import Stream
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.xdist_group("fabric-failover")]
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 HOLD_TIME = 9.0
 FLOWS = 256

@@ -13,7 +13,7 @@ from netfabric.lab.kernel_watch import KernelWatch
 from netfabric.lab.lab import Lab
 from netfabric.lab.namespace import Namespace
 
-pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("fabric-routes")]
+pytestmark = pytest.mark.netns
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from netfabric.fabric.prefix import host_prefix
 from netfabric.lab.container import Container
 from netfabric.lab.lab import Lab
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.xdist_group("fabric-scale")]
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 EACH = 500
 AGENT_LIMIT, NETMASTER_LIMIT = 150, 200

@@ -16,7 +16,7 @@ from netfabric.lab.files import RUN, Files
 from netfabric.lab.process import lives
 from netfabric.lab.sweep import inhabitants, namespaces, sweep
 
-pytestmark = [pytest.mark.netns, pytest.mark.xdist_group("netlab")]
+pytestmark = pytest.mark.netns
 
 SLOW = pytest.mark.slow
 NETLAB = Path(sys.executable).parent / "netlab"
