@@ -30,6 +30,7 @@ from netfabric.fabric.errors import (
 )
 from netfabric.fabric.events import Advertised, HostSettings
 from netfabric.fabric.guard import Guard
+from netfabric.fabric.kernel import MAIN_TABLE
 from netfabric.fabric.ledger import Ledger
 from netfabric.fabric.network import Network
 from netfabric.fabric.overlay import Overlay
@@ -39,6 +40,7 @@ from netfabric.fabric.prefix import Address, Family, Prefix, family_of
 from netfabric.fabric.route import Announcement
 from netfabric.fabric.session import BlockAnswered, EndpointsChanged
 from netfabric.fabric.speaking import Speaking
+from netfabric.fabric.vlans import Vlans, vrf_of
 
 PORT_TOKEN = 0
 """Of what nobody waits for: intent has it."""
@@ -55,6 +57,7 @@ class Attachments:
     speaking: Speaking
     guard: Guard
     overlay: Overlay
+    vlans: Vlans
     networks: Mapping[str, Network] = field(default_factory=dict)
     known: dict[EndpointKey, Attachment] = field(default_factory=dict)
     ready: bool = False
@@ -106,9 +109,7 @@ class Attachments:
         key = f"{waiter.request.tenant}:{waiter.request.network}"
         try:
             found = self.networks.get(key)
-            network = admission.admit(
-                waiter.request, found, self.settings.host, self.overlay.missing
-            )
+            network = admission.admit(waiter.request, found, self.settings.host, self.lacking)
             admission.admit_group(waiter.request, self.guard.desired.filters, self.settings.host)
             placed = self.placements.find(waiter.request.name, waiter.request.labels)
             self.guard.require(waiter.request, placed.filter if placed else "")
@@ -159,8 +160,8 @@ class Attachments:
         waiter.endpoint = replace(
             made,
             filter=self._filter_for(made),
-            mtu=self.overlay.mtu_of(network, waiter.request.mtu),
-            table=self.overlay.table_of(network),
+            mtu=self._mtu_of(network, waiter.request.mtu),
+            table=self._table_of(network),
         )
         waiter.taken = []
         waiter.phase = Phase.BUILDING
@@ -168,8 +169,23 @@ class Attachments:
         change = JournalChange(endpoint=waiter.endpoint, cooled=lifted)
         self.ledger.write(change, partial(self._recorded, waiter))
         self.overlay.enter(waiter.endpoint)
+        self.vlans.enter(waiter.endpoint)
         rules = self.guard.admit(waiter.endpoint, self.overlay.mark_of(waiter.endpoint))
         self.out.append(Attach(waiter.endpoint, rules))
+
+    @property
+    def lacking(self) -> dict[str, str]:
+        """Return why this host cannot carry an encap, in words, for those that it cannot."""
+        found = {"vxlan": self.overlay.missing, "vlan": self.vlans.missing}
+        return {encap: why for encap, why in found.items() if why}
+
+    def _mtu_of(self, network: Network, wanted: int) -> int:
+        if network.encap == "vlan":
+            return self.vlans.mtu_of(wanted)
+        return self.overlay.mtu_of(network, wanted)
+
+    def _table_of(self, network: Network) -> int:
+        return vrf_of(network).table if network.encap == "vlan" else self.overlay.table_of(network)
 
     def _filter_for(self, endpoint: Endpoint) -> str:
         """Return the filter that an endpoint should have: its pod's, if that is known."""
@@ -329,6 +345,7 @@ class Attachments:
         if attachment.endpoint is not None:
             self.guard.release(attachment.endpoint.link)
             self.overlay.leave(attachment.endpoint)
+            self.vlans.leave(attachment.endpoint)
         self.waiting.pop(attachment.key, None)
         for token in sorted(attachment.detaching):
             self._settle(token)
@@ -385,6 +402,8 @@ class Attachments:
         if attachment.phase is Phase.CONFIRMING:
             self._refuse(attachment, UnauthorizedError(f"endpoint {key}: {reason}"))
             self.leave(attachment, now)
+        elif attachment.endpoint.table != MAIN_TABLE and attachment.endpoint.sequence:
+            self.leave(attachment, now)  # others have its address, and here it would hide theirs
         elif attachment.phase is Phase.UP:
             self.speaking.retract(attachment.endpoint.announced)
 
@@ -602,6 +621,7 @@ class Attachments:
         attachment = Attachment(endpoint.key, phase, endpoint=endpoint, recorded=True)
         self.known[endpoint.key] = attachment
         self.overlay.adopt(endpoint)
+        self.vlans.enter(endpoint)
         self.guard.adopt(endpoint, self.overlay.mark_of(endpoint))
         if phase is Phase.MENDING:
             self.unverified.add(endpoint.key)
