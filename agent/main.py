@@ -152,6 +152,11 @@ def netplugin() -> None:
     "  [default: --address, or its first address, not announced]",
 )
 @_setting(
+    "--vlan-uplink",
+    metavar="LINK",
+    help="Trunk of the host, on which networks with encap vlan are tagged.  [default: none]",
+)
+@_setting(
     "--bgp-user", default="nobody", metavar="USER", help="Unprivileged user that ExaBGP runs as."
 )
 @_setting(

@@ -59,6 +59,8 @@ class Settings:
 
     Empty: `address`, or where that is empty its first address; then nothing is announced.
     """
+    vlan_uplink: str = ""
+    """The link that is a trunk of VLANs; empty: this host carries none."""
     tls: Tls = Tls()
     log_level: str = "info"
     log_format: LogFormat = "text"
@@ -107,6 +109,7 @@ class Settings:
             features=features,
             vtep=self._vtep(address),
             vtep_announced=bool(self.vtep),
+            vlan_uplink=self.vlan_uplink,
         )
 
     def _vtep(self, first: str) -> Address | None:
@@ -124,6 +127,7 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
         namespace=given["namespace"],
         address=_address("--address", given["address"]),
         vtep=_address("--vtep", given["vtep"]),
+        vlan_uplink=given["vlan_uplink"],
         tls=_tls(given["netmaster_cert"], given["netmaster_key"], given["netmaster_ca"]),
         log_level=given["log_level"],
         log_format=given["log_format"],

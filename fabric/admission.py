@@ -17,44 +17,47 @@ from netfabric.fabric.network import Network
 from netfabric.fabric.placement import pod_of
 from netfabric.fabric.prefix import Address, family_of
 
+_NOTHING: Mapping[str, str] = {}
+
 
 def admit(
-    request: AttachRequest, network: Network | None, host: str, no_overlay: str = ""
+    request: AttachRequest,
+    network: Network | None,
+    host: str,
+    lacking: Mapping[str, str] = _NOTHING,
 ) -> Network:
     """Return the network that a request names; raise what is wrong with the request.
 
-    `no_overlay` says why this host cannot carry encap vxlan.
+    `lacking` says by encap why this host cannot carry it.
     """
-    network = _carried(f"{request.tenant}:{request.network}", network, host, no_overlay)
+    network = _carried(f"{request.tenant}:{request.network}", network, host, lacking)
     for address in request.addresses:
         _admit_address(address, network)
     return network
 
 
-def _carried(key: str, network: Network | None, host: str, no_overlay: str) -> Network:
+def _carried(key: str, network: Network | None, host: str, lacking: Mapping[str, str]) -> Network:
     if network is None:
         raise NotFoundError(
             f"network {key}: not known on host {host}",
             "netctl net ls -a lists the networks; netctl net create makes one",
         )
-    if network.encap == "vlan":
+    if why := lacking.get(network.encap):
         raise InvalidError(
-            f"network {network.key}: this host cannot carry encap vlan",
-            "use a network with encap routed or vxlan",
-        )
-    if network.encap == "vxlan" and no_overlay:
-        raise InvalidError(
-            f"network {network.key}: host {host} cannot carry encap vxlan: {no_overlay}",
+            f"network {network.key}: host {host} cannot carry encap {network.encap}: {why}",
             "netctl host inspect lists what each host can do; use another one, or encap routed",
         )
     return network
 
 
 def admit_reservation(
-    asked: ReserveRequested, network: Network | None, host: str, no_overlay: str = ""
+    asked: ReserveRequested,
+    network: Network | None,
+    host: str,
+    lacking: Mapping[str, str] = _NOTHING,
 ) -> None:
     """Raise what is wrong with an address that is to be reserved."""
-    found = _carried(asked.network, network, host, no_overlay)
+    found = _carried(asked.network, network, host, lacking)
     if found.range_of(asked.family) is None:
         raise InvalidError(
             f"network {found.key} has no IPv{asked.family} subnet",

@@ -252,4 +252,6 @@ class HostSettings:
     """Where this host takes VXLAN packets; None: it carries no overlay."""
     vtep_announced: bool = False
     """Whether peers are told of it: a loopback's address, that nobody else announces."""
+    vlan_uplink: str = ""
+    """The link that is a trunk of VLANs; empty: this host carries none."""
     features: tuple[str, ...] = field(default=())

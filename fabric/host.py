@@ -62,6 +62,7 @@ from netfabric.fabric.session import (
 )
 from netfabric.fabric.speaking import Speaking
 from netfabric.fabric.upkeep import Upkeep, link_of
+from netfabric.fabric.vlans import Vlans
 
 SETTLE_TIMEOUT = 60.0
 """Seconds after start at which routes found in the kernel are no longer spared."""
@@ -81,12 +82,9 @@ class Host:
         self.speaking = Speaking(settings, self.out)
         self.upkeep = Upkeep(self.out)
         self.guard = Guard(self.out, FEATURE in settings.features)
-        self.overlay = Overlay(
-            settings,
-            self.upkeep.follow,
-            self.guard,
-            Shares(self.upkeep.resolver.objects),
-        )
+        shares = Shares(self.upkeep.resolver.objects)
+        self.overlay = Overlay(settings, self.upkeep.follow, self.guard, shares)
+        self.vlans = Vlans(settings, self.upkeep.follow, self.guard, shares)
         self.attachments = Attachments(
             settings,
             self.out,
@@ -95,6 +93,7 @@ class Host:
             self.speaking,
             self.guard,
             self.overlay,
+            self.vlans,
         )
         self.reservations = Reservations(self.attachments, self.addresses, self.ledger, self.out)
         self.networks: dict[str, Network] = {}
@@ -160,6 +159,7 @@ class Host:
             case UplinksChanged(uplinks):
                 self.upkeep.uplinks_changed(uplinks, self.speaking.rib.local)
                 self.overlay.uplinks_changed(uplinks)
+                self.vlans.uplinks_changed(uplinks)
                 if self.attachments.absent_ports():
                     self.out.append(Audit())
             case Programmed(failures):
@@ -193,6 +193,7 @@ class Host:
         self.started_at, self.audit_at = now, now + self.settings.audit_interval
         self.upkeep.start(event.observed, event.uplinks)
         self.overlay.start(event.observed.objects.values(), event.uplinks)
+        self.vlans.uplinks_changed(event.uplinks)
         self.guard.start(event.observed.ruleset)
         self.kernel_links = {
             thing.name: thing
@@ -408,6 +409,7 @@ class Host:
         self.networks.update((n.key, n) for n in intent.networks if n.key not in without)
         self.addresses.set_networks(self.networks, endpoints)
         self.overlay.intent(self.networks)
+        self.vlans.intent(self.networks)
 
     def _speaker(self, speaker: Speaker | None, peers: dict[str, Peer], now: float) -> None:
         for gone in self.speaking.peers.keys() - peers.keys():

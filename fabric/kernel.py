@@ -18,6 +18,8 @@ LINK_GROUP = 0x4E46
 """IFLA_GROUP of every endpoint's link: with the name's prefix, our mark."""
 OVERLAY_GROUP = 0x4E47
 """The same of VXLAN devices."""
+VLAN_GROUP = 0x4E48
+"""The same of VLAN links."""
 MAIN_TABLE = 254
 NEXTHOP_BASE = 0x4E460000
 """Our nexthop ids lie in [NEXTHOP_BASE, NEXTHOP_BASE + 0xFFFF]."""
@@ -70,14 +72,34 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class VlanLink:
+    """A link that carries frames of one VLAN on a trunk (IEEE 802.1Q); up, MAC and MTU as the trunk's."""
+
+    name: str
+    parent: str
+    """The trunk's name."""
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyNeighbour:
+    """An address for which a link answers ARP or ND."""
+
+    link: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class TableRule:
-    """Packets with this mark are routed by a table."""
+    """Packets with this mark are routed by a table; or, with a mask of 0, what comes in by a link."""
 
     family: Family
     priority: int
     mark: int
     mask: int
     table: int
+    link: str = ""
+    """By which the packets come in; empty: by any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +140,8 @@ KernelObject: TypeAlias = (
     | VxlanLink
     | ForwardingEntry
     | Neighbour
+    | VlanLink
+    | ProxyNeighbour
     | TableRule
     | Nexthop
     | NexthopGroup
@@ -125,7 +149,8 @@ KernelObject: TypeAlias = (
 )
 KernelKey: TypeAlias = tuple[str, str]
 """(kind, identity): ("link", "nf0123456789ab"), ("nexthop", "7"), ("group", "9"), ("route", "254 10.0.0.0/8"),
-("vxlan", "nfv64"), ("fdb", "nfv64 02:…"), ("neighbour", "nfv64 192.0.2.1"), ("rule", "4 20001")."""
+("vxlan", "nfv64"), ("fdb", "nfv64 02:…"), ("neighbour", "nfv64 192.0.2.1"), ("rule", "4 20001"),
+("vlan", "nfq64"), ("proxy", "nfq64 192.0.2.1")."""
 
 
 def key_of(thing: KernelObject) -> KernelKey:
@@ -145,8 +170,12 @@ def key_of(thing: KernelObject) -> KernelKey:
             return ("fdb", f"{link} {mac}")
         case Neighbour(link=link, address=address):
             return ("neighbour", f"{link} {address}")
-        case TableRule(family=family, priority=priority):
-            return ("rule", f"{family} {priority}")
+        case VlanLink(name=name):
+            return ("vlan", name)
+        case ProxyNeighbour(link=link, address=address):
+            return ("proxy", f"{link} {address}")
+        case TableRule(family=family, priority=priority, link=link):
+            return ("rule", f"{family} {priority} {link}".rstrip())
 
 
 @lru_cache(maxsize=1 << 15)

@@ -24,7 +24,7 @@ from netfabric.fabric.kernel import (
 from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import DEFAULT_ROUTES, FAMILIES, Address, family_of, host_prefix
 from netfabric.fabric.session import Remote, RemoteAddress, RemotesChanged
-from netfabric.fabric.vrf import Mark, Vrfs
+from netfabric.fabric.vrf import VLAN_TABLES, Mark, Vrf, Vrfs
 from netfabric.fabric.vtep import OVERHEAD, gateway_of, link_of, mac_of
 
 FEATURES = ("vxlan", "nftables")
@@ -320,6 +320,9 @@ class Overlay:
 
         A routed endpoint's packets are its tenant's overlay's only where they go there.
         """
+        if endpoint.table in VLAN_TABLES:
+            network = f"{endpoint.tenant}:{endpoint.network}"
+            return Mark(endpoint.link, Vrf(network, endpoint.table))
         if endpoint.table != MAIN_TABLE:
             return Mark(endpoint.link, self.vrfs.of(endpoint.tenant))
         if endpoint.tenant in self._standing:

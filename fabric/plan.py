@@ -9,15 +9,19 @@ from netfabric.fabric.kernel import (
     Nexthop,
     NexthopGroup,
     Operation,
+    ProxyNeighbour,
     TableRule,
+    VlanLink,
     VxlanLink,
 )
 from netfabric.fabric.reconcile import Difference
 
 _RANK: dict[type[KernelObject], int] = {
     VxlanLink: 0,
+    VlanLink: 0,
     ForwardingEntry: 1,
     Neighbour: 2,
+    ProxyNeighbour: 2,
     Nexthop: 3,
     NexthopGroup: 4,
     KernelRoute: 5,

@@ -60,9 +60,7 @@ class Reservations:
         if not (attachments.ready and attachments.informed):
             return False
         network = attachments.networks.get(key)
-        admission.admit_reservation(
-            asked, network, attachments.settings.host, attachments.overlay.missing
-        )
+        admission.admit_reservation(asked, network, attachments.settings.host, attachments.lacking)
         address = self.addresses.take(key, asked.family, asked.wanted)
         if address is None:
             if asked.wanted and self.addresses.pools[key, asked.family].holds(asked.wanted):

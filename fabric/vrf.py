@@ -4,26 +4,29 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from netfabric.fabric.endpoint import Endpoint
-from netfabric.fabric.kernel import MAIN_TABLE, TableRule
+from netfabric.fabric.kernel import TableRule
 from netfabric.fabric.prefix import FAMILIES
 
 TABLES = range(20_001, 28_192)
-"""Our routing tables, and the priorities of the rules that lead to them: behind the local table, before main."""
-MARK_MASK = 0x1FFF_0000
+"""Tenants' routing tables, and the priorities of the rules that lead to them: behind the local table, before main."""
+VLAN_TABLES = range(28_192, 32_288)
+"""The same of VLANs, by tag."""
+MARK_MASK = 0x3FFF_0000
 """The bits of a packet's mark that are ours: kube-proxy's and portmap's lie below."""
 _FIRST_BIT = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Vrf:
-    """One tenant's place among the tables."""
+    """One tenant's place among the tables, or one VLAN's."""
 
     tenant: str
+    """Or a VLAN network's key."""
     table: int
 
     @property
     def slot(self) -> int:
-        """Return a number from 1 to 8191; also the conntrack zone, since addresses of tenants may overlap."""
+        """Return a number from 1 to 12,287; also the conntrack zone, since addresses of tenants may overlap."""
         return self.table - TABLES.start + 1
 
     @property
@@ -63,5 +66,5 @@ class Vrfs:
 
     def adopt(self, endpoint: Endpoint) -> None:
         """Go on with the table in which an endpoint stands already."""
-        if endpoint.table != MAIN_TABLE:
+        if endpoint.table in TABLES:
             self.known.setdefault(endpoint.tenant, Vrf(endpoint.tenant, endpoint.table))

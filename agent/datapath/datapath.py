@@ -20,6 +20,7 @@ from netfabric.agent.datapath import (
     port,
     route,
     sysctl,
+    vlan,
 )
 from netfabric.agent.datapath.base import Prepared
 from netfabric.agent.datapath.graveyard import Graveyard
@@ -45,8 +46,10 @@ from netfabric.fabric.kernel import (
     Nexthop,
     NexthopGroup,
     Operation,
+    ProxyNeighbour,
     TableRule,
     Uplink,
+    VlanLink,
     VxlanLink,
     key_of,
 )
@@ -361,6 +364,11 @@ class RoutedDatapath:
                 overlay.put(self._netlink, thing, sysctl.has_ipv6())
             case "remove", VxlanLink() | ForwardingEntry() | Neighbour() | TableRule() as thing:
                 overlay.remove(self._netlink, thing)
+            case "put", VlanLink() | ProxyNeighbour() as thing:
+                with self._home():
+                    vlan.put(self._netlink, thing)
+            case "remove", VlanLink() | ProxyNeighbour() as thing:
+                vlan.remove(self._netlink, thing)
             case "put", Nexthop() | NexthopGroup() as thing:
                 self._put_nexthop(thing)
             case "remove", Nexthop(id=identity) | NexthopGroup(id=identity):

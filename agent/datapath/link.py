@@ -22,7 +22,7 @@ from netfabric.agent.datapath.message import (
     number,
     text,
 )
-from netfabric.fabric.kernel import LINK_GROUP, LINK_PREFIX, OVERLAY_GROUP
+from netfabric.fabric.kernel import LINK_GROUP, LINK_PREFIX, OVERLAY_GROUP, VLAN_GROUP
 
 GROUP = LINK_GROUP
 GRAVES = range(0x4E470000, 0x4E470100)
@@ -94,6 +94,11 @@ class Link:
     def overlay(self) -> bool:
         """Return whether it is a VXLAN device of ours, by its marks."""
         return self.group == OVERLAY_GROUP and self.name.startswith(LINK_PREFIX)
+
+    @property
+    def vlan(self) -> bool:
+        """Return whether it is a VLAN link of ours, by its marks."""
+        return self.group == VLAN_GROUP and self.name.startswith(LINK_PREFIX)
 
     @property
     def buried(self) -> bool:

@@ -24,6 +24,7 @@ from netfabric.agent.datapath.message import (
 from netfabric.fabric.prefix import Address
 
 PERMANENT = 0x80
+_PROXY = 0x08
 _DESTINATION, _MAC, _INDEX = 1, 2, 8
 _FIXED = struct.Struct("=BxxxiHBB")
 
@@ -48,6 +49,33 @@ def remove(index: int, address: Address) -> Message:
     """Return the request that removes a neighbour."""
     body = _FIXED.pack(family(address), index, 0, 0, 0) + attribute(_DESTINATION, address.packed)
     return Message(RTM_DELNEIGH, 0, body)
+
+
+def put_proxy(index: int, address: Address) -> Message:
+    """Return the request to have a link answer ARP or ND for an address."""
+    body = _FIXED.pack(family(address), index, PERMANENT, _PROXY, 0)
+    body += attribute(_DESTINATION, address.packed)
+    return Message(RTM_NEWNEIGH, CREATE | REPLACE, body)
+
+
+def remove_proxy(index: int, address: Address) -> Message:
+    """Return the request that ends that."""
+    body = _FIXED.pack(family(address), index, 0, _PROXY, 0)
+    return Message(RTM_DELNEIGH, 0, body + attribute(_DESTINATION, address.packed))
+
+
+def get_proxies() -> Message:
+    """Return the dump request for the addresses that links answer for."""
+    return Message(RTM_GETNEIGH, 0, _FIXED.pack(AF_UNSPEC, 0, 0, _PROXY, 0))
+
+
+def parse_proxy(body: bytes) -> tuple[int, Address] | None:
+    """Return a link's index and an address that it answers for, None for any other entry."""
+    kind, index, _, flags, _ = _FIXED.unpack_from(body)
+    found = attributes(body, 12).get(_DESTINATION)
+    if not flags & _PROXY or kind not in (AF_INET, AF_INET6) or found is None:
+        return None
+    return index, ip_address(found)
 
 
 def get_all(index: int = 0) -> Message:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from netfabric.agent.datapath import neighbour, nexthop, overlay, port, sysctl
+from netfabric.agent.datapath import neighbour, nexthop, overlay, port, sysctl, vlan
 from netfabric.agent.datapath.host_end import Parts, observed
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.neighbour import Neighbour
@@ -26,6 +26,7 @@ def observe(
         *_endpoint_links(ours, on_links, _neighbours(netlink, ours)),
         *_nexthops(netlink, names),
         *overlay.observe(netlink, links, sysctl.has_ipv6()),
+        *vlan.observe(netlink, links),
     ]
     objects: dict[KernelKey, KernelObject] = {key_of(thing): thing for thing in things}
     objects.update(fabric)

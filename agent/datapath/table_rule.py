@@ -15,12 +15,13 @@ from netfabric.agent.datapath.message import (
     attributes,
     integer,
     number,
+    text,
 )
 from netfabric.fabric.kernel import PROTOCOL, TableRule
 from netfabric.fabric.prefix import Family
 
 _TO_TABLE = 1
-_PRIORITY, _MARK, _TABLE, _MASK, _PROTOCOL = 6, 10, 15, 16, 21
+_IIF, _PRIORITY, _MARK, _TABLE, _MASK, _PROTOCOL = 3, 6, 10, 15, 16, 21
 _FIXED = struct.Struct("=8BI")
 
 
@@ -29,8 +30,8 @@ def _body(rule: TableRule) -> bytes:
     return (
         _FIXED.pack(kind, 0, 0, 0, 0, 0, 0, _TO_TABLE, 0)
         + number(_PRIORITY, rule.priority)
-        + number(_MARK, rule.mark)
-        + number(_MASK, rule.mask)
+        + (number(_MARK, rule.mark) + number(_MASK, rule.mask) if rule.mask else b"")
+        + (text(_IIF, rule.link) if rule.link else b"")
         + number(_TABLE, rule.table)
         + attribute(_PROTOCOL, bytes((PROTOCOL,)))
     )
@@ -64,4 +65,5 @@ def parse(body: bytes) -> TableRule | None:
         integer(found.get(_MARK)),
         integer(found.get(_MASK)),
         integer(found.get(_TABLE)) or low,
+        found.get(_IIF, b"").rstrip(b"\0").decode(),
     )

@@ -18,6 +18,7 @@ def uplinks(netlink: Netlink) -> tuple[Uplink, ...]:
         and not found.flags & link.IFF_LOOPBACK
         and not found.ours
         and not found.port
+        and not found.vlan
         and not found.buried
     }
     addresses = map(address.parse, netlink.dump(address.get_all()))
