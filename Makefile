@@ -4,6 +4,7 @@
 #                       (LAB="--tor bird --racks 3" passes options on: see `.venv/bin/netlab up --help`)
 #   make down           take the lab down again, without a trace
 #   make test           every test; `make test-unit` those that need no root, in seconds
+#   make test-vlan   only those of VLANs, which boot a guest whose kernel has 802.1Q
 #   make check          ruff, mypy, import-linter, generated code is current
 #   make bench          measure, side by side with Debian's CNI plugins
 #   make proto          write the gRPC code again from proto/*.proto
@@ -15,7 +16,7 @@ PYTEST := $(BIN)/pytest -q -rs
 LAB    ?=
 PROTOS := etcd fabric intent
 
-.PHONY: install install-test lab down test test-unit test-netns test-slow check bench proto clean
+.PHONY: install install-test lab down test test-unit test-netns test-vlan test-slow check bench proto clean
 
 install: $(VENV)/.lab
 install-test: $(VENV)/.lab $(VENV)/.test
@@ -35,14 +36,18 @@ lab: install
 down:
 	$(BIN)/netlab down
 
-# Three groups, from the fastest to the longest, so that what is simply wrong shows first.
-test: test-unit test-netns test-slow
+# Four groups, from the fastest to the longest, so that what is simply wrong shows first.
+test: test-unit test-netns test-vlan test-slow
 
 test-unit: install-test
 	$(PYTEST) -n 2 -m "not netns and not slow"
 
 test-netns: install-test
-	$(PYTEST) -n 2 --dist loadfile -m "netns and not slow"
+	$(PYTEST) -n 2 --dist loadfile -m "netns and not slow and not vlan"
+
+# VLANs, here and in a guest whose kernel has 802.1Q.
+test-vlan: install-test
+	timeout --kill-after=5 180 $(PYTEST) tests/netns/vlan
 
 test-slow: install-test
 	$(PYTEST) -n 2 --dist loadfile -m slow --durations 15

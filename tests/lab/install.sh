@@ -8,7 +8,8 @@ cd "$(dirname "$0")/../.."
 
 LAB="python3 python3-venv gcc libc6-dev iproute2 iputils-ping nftables procps util-linux
      etcd-server etcd-client frr bird2 gobgpd"
-TEST="containernetworking-plugins openssl iperf3 tcpdump shellcheck ruby git"
+TEST="containernetworking-plugins openssl iperf3 tcpdump shellcheck ruby git
+      busybox-static user-mode-linux"
 SERVICES="etcd frr bird bird6 gobgpd"
 POLICY=/usr/sbin/policy-rc.d
 
