@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_network
 from struct import pack
 
-from netfabric.agent.datapath import link, nexthop
+from netfabric.agent.datapath import link, nexthop, vlan_bpf
 from netfabric.agent.datapath.message import Message, attribute, number
 from netfabric.agent.datapath.namespace import in_scratch_namespace
 from netfabric.agent.datapath.netlink import Netlink
@@ -12,7 +12,7 @@ from netfabric.agent.datapath.nftables import Nftables
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import KernelError
 from netfabric.fabric.filter import FilterRule, GroupFilter, PeerMatch, PortRange
-from netfabric.fabric.kernel import NEXTHOP_BASE
+from netfabric.fabric.kernel import NEXTHOP_BASE, VlanLink
 from netfabric.fabric.ruleset_desired import DesiredRuleset
 from netfabric.fabric.ruleset_plan import transaction
 
@@ -108,4 +108,20 @@ def _probe_all(netlink: Netlink) -> set[str]:
     netlink.send([link.set_up(link.LOOPBACK_INDEX), link.create("veth", "below")])
     below = netlink.ask(link.get("below"))
     index = link.parse(below).index if isinstance(below, bytes) else 0
-    return {name for name, make in PROBES.items() if not netlink.send([make(index)])}
+    found = {name for name, make in PROBES.items() if not netlink.send([make(index)])}
+    if "8021q" not in found and _probe_vlan_bpf(netlink):
+        found.add("vlan-bpf")
+    return found
+
+
+def _probe_vlan_bpf(netlink: Netlink) -> bool:
+    """Return whether tags can be pushed and popped by programs."""
+    wanted = VlanLink("nfqprobe", "below", 2)
+    body = netlink.ask(link.get(wanted.parent))
+    try:
+        if isinstance(body, bytes):
+            vlan_bpf.create(netlink, wanted, link.parse(body))
+            vlan_bpf.join(netlink, wanted, link.parse(body))
+    except KernelError:
+        return False
+    return isinstance(body, bytes)

@@ -98,7 +98,7 @@ class Link:
     @property
     def vlan(self) -> bool:
         """Return whether it is a VLAN link of ours, by its marks."""
-        return self.group == VLAN_GROUP and self.name.startswith(LINK_PREFIX)
+        return self.group == VLAN_GROUP and self.name.startswith(f"{LINK_PREFIX}q")
 
     @property
     def buried(self) -> bool:

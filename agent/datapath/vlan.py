@@ -2,9 +2,9 @@
 
 import struct
 from collections.abc import Sequence
-from errno import ENODEV, ENOENT, ESRCH
+from errno import ENODEV, ENOENT, EOPNOTSUPP, ESRCH
 
-from netfabric.agent.datapath import container, link, neighbour, sysctl
+from netfabric.agent.datapath import container, link, neighbour, sysctl, vlan_bpf
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.message import Message, attribute, attributes
 from netfabric.agent.datapath.netlink import Netlink
@@ -21,8 +21,11 @@ def create(wanted: VlanLink, below: int) -> Message:
     return link.create("vlan", wanted.name, tag, link.parent(below), link.grouped(VLAN_GROUP))
 
 
-def observed(found: Link, parent: str) -> VlanLink:
+def observed(netlink: Netlink, found: Link, links: dict[int, Link]) -> VlanLink:
     """Return the link that is really there; one that is down has no tag."""
+    if not found.data:
+        return vlan_bpf.observed(netlink, found, links)
+    parent = links[found.peer].name if found.peer in links else ""
     raw = attributes(found.data).get(_ID, b"\0\0")
     return VlanLink(found.name, parent, struct.unpack("=H", raw)[0] if found.up else 0)
 
@@ -54,16 +57,33 @@ def _put_link(netlink: Netlink, wanted: VlanLink) -> None:
         raise ConflictError(
             f"vlan {wanted.name}: that link is not ours", f"ip link delete {wanted.name}"
         )
-    if found is not None and (
-        found.peer != below.index or observed(found, "").tag not in (0, wanted.tag)
-    ):
+    if found is not None and not _alike(found, wanted, below):
         _send(netlink, [link.delete(found.index)], wanted)
         found = None
     if found is None:
-        _send(netlink, [create(wanted, below.index)], wanted)
+        _create(netlink, wanted, below)
     found = _find(netlink, wanted.name)
     prepare(wanted.name)
+    if not found.data:
+        vlan_bpf.join(netlink, wanted, below)
     _send(netlink, [link.set_up(found.index)], wanted)
+
+
+def _alike(found: Link, wanted: VlanLink, below: Link) -> bool:
+    """Return whether what cannot be changed is right."""
+    if not found.data:
+        return (found.mac, found.mtu) == (below.mac, below.mtu)
+    raw = attributes(found.data).get(_ID, b"\0\0")
+    return found.peer == below.index and struct.unpack("=H", raw)[0] == wanted.tag
+
+
+def _create(netlink: Netlink, wanted: VlanLink, below: Link) -> None:
+    refusal = netlink.send([create(wanted, below.index)]).get(0)
+    if refusal is None:
+        return
+    if refusal.number != EOPNOTSUPP:
+        raise refusal.error(f"vlan {wanted.name}")
+    vlan_bpf.create(netlink, wanted, below)
 
 
 def prepare(name: str) -> None:
@@ -90,6 +110,8 @@ def prepare(name: str) -> None:
 def remove(netlink: Netlink, thing: VlanLink | ProxyNeighbour) -> None:
     """Remove a thing; what is gone already is success. Raise KernelError."""
     found = container.find(netlink, thing.name if isinstance(thing, VlanLink) else thing.link)
+    if isinstance(thing, VlanLink) and not (found and found.data):
+        vlan_bpf.part(netlink, thing)
     if found is None or not found.vlan:
         return
     if isinstance(thing, VlanLink):
@@ -108,10 +130,10 @@ def _send(netlink: Netlink, requests: Sequence[Message], thing: VlanLink | Proxy
 
 def observe(netlink: Netlink, links: Sequence[Link]) -> list[KernelObject]:
     """Return every VLAN link of ours and the neighbours that it answers for, given all links of the host."""
-    names = {found.index: found.name for found in links}
+    every = {found.index: found for found in links}
     ours = {found.index: found for found in links if found.vlan}
-    things: list[KernelObject] = [observed(f, names.get(f.peer, "")) for f in ours.values()]
+    things: list[KernelObject] = [observed(netlink, f, every) for f in ours.values()]
     if ours:
         found = map(neighbour.parse_proxy, netlink.dump(neighbour.get_proxies()))
-        things += [ProxyNeighbour(names[p[0]], p[1]) for p in found if p and p[0] in ours]
+        things += [ProxyNeighbour(ours[p[0]].name, p[1]) for p in found if p and p[0] in ours]
     return things
