@@ -9,7 +9,18 @@ from errno import EHOSTUNREACH, ENETUNREACH
 
 import pytest
 
-from netfabric.fabric.prefix import Address
+from netfabric.agent.datapath import neighbour, route
+from netfabric.agent.datapath.message import (
+    RTM_DELNEIGH,
+    RTM_DELROUTE,
+    RTM_NEWNEIGH,
+    RTM_NEWROUTE,
+    Received,
+    messages,
+)
+from netfabric.agent.datapath.netlink import subscribe
+from netfabric.fabric.kernel import PROTOCOL
+from netfabric.fabric.prefix import Address, host_prefix
 from netfabric.lab import probe
 from netfabric.lab.container import Container
 from netfabric.lab.kernel_watch import KernelWatch
@@ -21,6 +32,8 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 PATIENCE = 10.0
 _IP = (0x0800, 0x86DD)
+_GROUPS = (1, 3, 7, 8, 11, 19, 32)
+"""RTNLGRP_ LINK, NEIGH, IPV4_ROUTE, IPV4_RULE, IPV6_ROUTE, IPV6_RULE, NEXTHOP."""
 _PAUSE = 2.5
 """Seconds: a kernel that is asked once a second or more tells one sender nothing (inet_peer_xrlim_allow)."""
 _ERRORS = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}
@@ -197,3 +210,29 @@ def test_deaths_of_agents_and_netmaster_lose_nothing(field: Field) -> None:
     assert [stream.lost() for stream in streams] == [[], []]
     ours = [c for c in watch.changes if c.link and (c.link.ours or c.link.overlay)]
     assert [*ours, *(c for c in watch.changes if c.what == "neighbour")] == []
+
+
+def test_one_more_endpoint_costs_other_hosts_one_route_an_address(field: Field) -> None:
+    lab = field.lab
+    with lab.namespace("host1").entered():
+        listener = subscribe(_GROUPS)
+    with listener:
+        more = lab.attach("host3", "more", "red:net")
+        _all_answer(field, [field.containers["red", "host1"]], [more])
+        said: list[Received] = []
+        while select.select([listener], [], [], 0)[0]:
+            said += messages(listener.recv(1 << 16))
+        lab.detach("host3", "more")
+    changed = [one for one in said if not _of_the_underlay(one)]
+    assert [one.kind for one in changed] == [RTM_NEWROUTE] * 2
+    routes = [route.parse(one.body) for one in changed]
+    assert {r.prefix for r in routes if r} == {host_prefix(a) for a in more.addresses}
+
+
+def _of_the_underlay(said: Received) -> bool:
+    """Return whether a notification is about a neighbour or a route that the kernel or a switch made known."""
+    if said.kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
+        return neighbour.parse(said.body) is None
+    if said.kind in (RTM_NEWROUTE, RTM_DELROUTE):
+        return route.protocol_of(said.body) != PROTOCOL
+    return False
