@@ -3,7 +3,7 @@
 A packet that has nothing to do with a link of ours is let through by one comparison a hook.
 """
 
-from netfabric.fabric.kernel import LINK_GROUP, OVERLAY_GROUP
+from netfabric.fabric.kernel import LINK_GROUP, OVERLAY_GROUP, VLAN_GROUP
 from netfabric.fabric.ruleset import (
     Between,
     Chain,
@@ -63,6 +63,7 @@ def _antispoofing() -> tuple[Chain, ...]:
                 rule("endpoints", (_is_ours("iif group"),), Jump("antispoofing")),
                 rule("endpoints' vrf", (_is_ours("iif group"),), Jump(MARKING)),
                 rule("overlays' vrf", (Is("iif group", OVERLAY_GROUP),), Jump(MARKING)),
+                rule("vlans' vrf", (Is("iif group", VLAN_GROUP),), Jump(MARKING)),
             ),
             "prerouting",
             _RAW,
@@ -116,6 +117,7 @@ def _host_protection() -> tuple[Chain, ...]:
                 rule("known", (_KNOWN,), "accept"),
                 rule("from endpoints", (_is_ours("iif group"),), Goto("to_host")),
                 rule("from overlays", (Is("iif group", OVERLAY_GROUP),), Goto("to_host")),
+                rule("from vlans", (Is("iif group", VLAN_GROUP),), Goto("to_host")),
             ),
             "input",
         ),

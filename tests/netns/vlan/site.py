@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Self
 
@@ -59,12 +59,18 @@ class Machine:
         self.name, self.blocks = name, blocks
         self.namespace = site.namespace(name)
         self.site = site
+        self.underlay = f"172.31.0.{name[1:]}"
 
     def start(self, networks: tuple[Network, ...], filters: tuple[GroupFilter, ...]) -> None:
         self.datapath = RoutedDatapath(self.namespace.path)
         features = self.datapath.prepare().features
         settings = HostSettings(
-            self.name, drain=0.0, low_water=0, vlan_uplink=TRUNK, features=features
+            self.name,
+            drain=0.0,
+            low_water=0,
+            vtep=ip_address(self.underlay),
+            vlan_uplink=TRUNK,
+            features=features,
         )
         self.brain = Host(settings)
         self.answers: dict[int, fx.Effect] = {}

@@ -106,6 +106,17 @@ def test_what_others_remove_is_repaired(site: Site, red: list[Inside]) -> None:
         assert red[1].reaches(red[0].addresses[0], red[0].addresses[1], FAR[0])
 
 
+def test_programs_that_others_remove_are_repaired(site: Site, red: list[Inside]) -> None:
+    if "8021q" in feature.probe():
+        pytest.skip("this kernel needs no programs")
+    host = site.hosts[1]
+    host.namespace.run("tc", "qdisc", "delete", "dev", TRUNK, "clsact")
+    assert not red[1].pings(FAR[0])
+    host.audit()
+    assert not host.wrong
+    assert red[1].reaches(FAR[0], FAR[1])
+
+
 def test_the_last_endpoint_takes_the_vlan_along(site: Site) -> None:
     site.hosts[0].namespace.run("ip", "link", "show", TRUNK)
     host = site.hosts[0]
