@@ -23,6 +23,7 @@ ALIASES_LABEL = "netfabric.cni/aliases"
 """Other names that an engine gives a container, with commas between: `podman run --network-alias`."""
 _FOREIGN = {
     "portMappings": 'put {"type": "portmap", "capabilities": {"portMappings": true}} behind netfabric',
+    "bandwidth": 'put {"type": "bandwidth", "capabilities": {"bandwidth": true}} behind netfabric',
     "ipRanges": "the network's subnet and its groups' pools say which addresses there are",
     "deviceID": "netfabric makes a veth pair; leave the capability away",
     "infinibandGUID": "netfabric makes a veth pair; leave the capability away",

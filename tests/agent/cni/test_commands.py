@@ -336,6 +336,7 @@ async def test_a_wrong_configuration_is_code_7(
         ({"ipam": {"subnet": "10.9.0.0/24"}}, "ipam", "10.9.0.0/24"),
         ({"ipMasq": True}, "ipMasq", "true"),
         ({"runtimeConfig": {"portMappings": [{"hostPort": 80}]}}, "portMappings", "80"),
+        ({"runtimeConfig": {"bandwidth": {"ingressRate": 8000}}}, "bandwidth", "8000"),
         ({"runtimeConfig": {"ipRanges": [[{"subnet": "10.9.0.0/24"}]]}}, "ipRanges", "10.9.0.0/24"),
         ({"runtimeConfig": {"deviceID": "0000:00:1f.6"}}, "deviceID", "0000:00:1f.6"),
     ],
