@@ -17,6 +17,7 @@ from tests.engines.dockerd import BOX, Dockerd, missing
 pytestmark = [
     pytest.mark.netns,
     pytest.mark.slow,
+    pytest.mark.engines,
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
 HOSTS = ("host1", "host2")
