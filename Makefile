@@ -56,7 +56,7 @@ test-slow: install-test
 	$(PYTEST) -n 2 --dist loadfile -m "slow and not engines" --durations 15
 
 test-engines: install-engines
-	$(PYTEST) -n 2 --dist loadfile -m engines --durations 15
+	$(PYTEST) -n 2 --dist loadfile -m engines tests/engines --durations 15
 
 check: install-test
 	$(BIN)/ruff check .

@@ -148,6 +148,25 @@ async def test_a_container_dies_with_its_dockerd(docker: Docker, netmaster: Smal
     await empty(docker)
 
 
+async def test_a_network_may_be_named_by_o_alone(docker: Docker, netmaster: SmallNetmaster) -> None:
+    """Docker's IPAM calls don't have what -o says: the pool is open until CreateNetwork."""
+    netmaster.networks = (BLUE, RED)
+    await docker.start(netmaster.address, *QUICK)
+    other = Docker(docker.machine, network="m" * 64)
+    await other.create("", network="red")
+    await docker.create("", network="blue")
+    docker.machine.kill()
+    await docker.start(netmaster.address, *QUICK)
+    made = await docker.run("1")
+    assert ip_interface(made.addresses[0]) in ip_network(V4)
+    given = await other("IpamDriver.RequestAddress", PoolID=other.pool, Address="", Options={})
+    assert given["Address"].startswith("10.78.")
+    await docker.stop(made)
+    await docker.remove()
+    await other.remove()
+    assert remembered(docker) == {"networks": [], "endpoints": []}
+
+
 async def test_two_networks(docker: Docker, netmaster: SmallNetmaster) -> None:
     """Each has a gateway of its own, and is reached from its own address."""
     netmaster.networks = (BLUE, RED)
@@ -234,7 +253,8 @@ async def test_a_group_is_guarded_before_libnetwork_has_the_link(
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"subnet": "10.9.0.0/16"}, "no network has subnet"),
-    ({"subnet": ""}, "--subnet"),
+    ({"subnet": ""}, "no network is named"),
+    ({"subnet": "", "tenant": "t", "network": "blue"}, "t:blue is not known"),
     ({"network": "none"}, "default:none is not known"),
     ({"tenant": "t"}, "no network"),
     ({"network": "blue", "grup": "x"}, "no option 'grup'"),
