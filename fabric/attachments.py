@@ -129,7 +129,12 @@ class Attachments:
         if found is None:
             return False
         waiter.request = replace(
-            request, tenant=found.tenant, network=found.network, group=found.group, placed=False
+            request,
+            tenant=found.tenant,
+            network=found.network,
+            group=found.group,
+            labels=tuple(sorted({**dict(found.labels), **dict(request.labels)}.items())),
+            placed=False,
         )
         return True
 

@@ -1035,6 +1035,7 @@ class Placement(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     pod: _builtins.str
     """"namespace/name" """
     host: _builtins.str
@@ -1048,6 +1049,10 @@ class Placement(_message.Message):
     def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """groups that it is in as a rule's peer; not told to hosts"""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Label]:
+        """the pod's"""
+
     def __init__(
         self,
         *,
@@ -1059,10 +1064,11 @@ class Placement(_message.Message):
         group: _builtins.str = ...,
         filter: _builtins.str = ...,
         peers: _abc.Iterable[_builtins.str] | None = ...,
+        labels: _abc.Iterable[Global___Label] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group", b"group", "host", b"host", "network", b"network", "peers", b"peers", "pod", b"pod", "tenant", b"tenant", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group", b"group", "host", b"host", "labels", b"labels", "network", b"network", "peers", b"peers", "pod", b"pod", "tenant", b"tenant", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,6 +20,12 @@ PATHS = {
         "networkpolicies",
         "NetworkPolicy",
     ),
+    "/api/v1/services": ("", "services", "Service"),
+    "/apis/discovery.k8s.io/v1/endpointslices": (
+        "discovery.k8s.io",
+        "endpointslices",
+        "EndpointSlice",
+    ),
 }
 """What is served: API group, resource, kind."""
 TOKEN = "s3cret"
