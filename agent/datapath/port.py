@@ -88,7 +88,9 @@ def release(netlink: Netlink, found: Link, endpoint: Endpoint | None) -> None:
     """
     parts = host_end.read(netlink, found.index, sysctl.has_ipv6())
     beside = [one.address for one in parts.neighbours if one.address in parts.routed()]
-    answered = gateways(endpoint) if endpoint is not None else GATEWAYS
+    there = map(address.parse, netlink.dump(address.get_all(found.index)))
+    marked = [one.address for one in there if one.only_answers]
+    answered = gateways(endpoint) if endpoint is not None else marked
     requests = [
         *host_end.farewell(parts.routes, found.index),
         *(neighbour.remove(found.index, one) for one in beside),

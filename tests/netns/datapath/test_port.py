@@ -88,8 +88,7 @@ def test_another_mac_and_fewer_addresses(real: RealBench) -> None:
 def test_nobodys_port_is_released(real: RealBench) -> None:
     """The journal was lost: what is left has our mark, and nobody knows it."""
     before = seen(real)
-    wanted = endpoint_of(Port("h1", "tap0", "default", "blue").request(), "h1", ADDRESSES)
-    real.datapath.attach(wanted)
+    real.datapath.attach(port())
     stray = EndpointLink("tap0", "", ADDRESSES, 0)
     assert real.datapath.apply([Operation("remove", stray)]) == ()
     assert seen(real) == before
