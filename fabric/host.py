@@ -120,7 +120,8 @@ class Host:
             case DetachRequested(token, key):
                 self.attachments.remove(token, self._matching(key), now)
             case CollectRequested(token, valid):
-                stale = [key for key in self.attachments.known if key not in valid]
+                docker = {e.key for e in self.attachments.endpoints() if e.handed_over}
+                stale = [key for key in self.attachments.known if key not in {*valid, *docker}]
                 self.attachments.remove(token, stale, now)
             case ReserveRequested():
                 self.reservations.reserve(event, now)

@@ -67,8 +67,8 @@ async def _activate(_: Json) -> dict[str, Any]:
 
 
 async def _no_gateway(_: Json) -> dict[str, Any]:
-    """Docker 28 asks whether a network needs a gateway's address of its pool: ours have one anyway."""
-    return {"SkipIPv4": True, "SkipIPv6": True}
+    """Have gateways asked for, as always: they cost no address, and one may say which network is meant."""
+    return {"SkipIPv4": False, "SkipIPv6": False}
 
 
 class CnmServer:

@@ -137,6 +137,36 @@ async def test_dockerd_restarts(docker: Docker, netmaster: SmallNetmaster) -> No
     await empty(docker)
 
 
+async def test_the_journal_is_lost(docker: Docker, netmaster: SmallNetmaster) -> None:
+    await docker.start(netmaster.address, *QUICK)
+    await docker.create(network="blue")
+    made = await docker.run("1")
+    await netmaster.until(lambda: netmaster.endpoints, "it is stored")
+    docker.machine.kill()
+    for file in (docker.machine.directory / "state").glob("journal.db*"):
+        file.unlink()
+    await docker.start(netmaster.address, *QUICK)
+    await pings(docker, "1", HOST)
+    other = await docker.run("2")
+    assert not {*bare(made)} & {*bare(other)}
+    await pings(docker, "2", bare(made)[0])
+    for container in (made, other):
+        await docker.stop(container)
+    await empty(docker)
+
+
+async def test_many_at_once(docker: Docker, netmaster: SmallNetmaster) -> None:
+    await docker.start(netmaster.address, *QUICK)
+    await docker.create(network="blue")
+    begun = await asyncio.gather(*(docker.begin("1") for _ in range(30)))
+    joined = await asyncio.gather(*map(docker.join, begun))
+    assert len({address for made in begun for address in bare(made)}) == 60
+    assert len({answer["Gateway"] for answer in joined}) == 30  # one sandbox
+    await asyncio.gather(*map(docker.stop, begun))
+    await empty(docker)
+    assert remembered(docker)["endpoints"] == []
+
+
 async def test_a_container_dies_with_its_dockerd(docker: Docker, netmaster: SmallNetmaster) -> None:
     """Nobody says Leave: the pair went with the namespace, and the endpoint follows."""
     await docker.start(netmaster.address, *QUICK)
