@@ -333,3 +333,15 @@ async def test_a_path_that_cannot_be(ledger: Ledger, run_dir: Path) -> None:
     (run_dir / "file").touch()
     with pytest.raises(KernelError, match="CNI socket"):
         await CniServer(ledger, run_dir / "file" / "cni.sock").run()
+
+
+async def test_a_call_of_a_dead_shim_is_not_begun(agent: Agent, ledger: Ledger) -> None:
+    """Its engine goes on with the next call, and a late one must not undo that."""
+    async with agent(ledger) as path:
+        for command in ("ADD", "DEL"):
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.connect(str(path))
+                caller.send(request(variables(command), configuration()))
+        other = variables("ADD", CNI_CONTAINERID="other")
+        assert (await exchange(path, request(other, configuration())))[0] == 0
+    assert [asked.key.container for asked in ledger.seen] == ["other"]
