@@ -1,5 +1,6 @@
 """The NetworkPolicy recipes of the Kubernetes documentation, with packets: what passes is what they say."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -195,6 +196,10 @@ def test_every_recipe_gives_the_documented_reachability(cluster: Cluster, probes
     blue, lab = cluster.running["default/db"], cluster.running["other/client"]
     assert blue.addresses[4].startswith("10.2.0."), blue
     assert lab.addresses[4].startswith("10.1."), lab
+    listed = cluster.lab.controller.netctl("pod", "ls", "-o", "json").stdout
+    assert {item["key"]: item["state"] for item in json.loads(listed)} == dict.fromkeys(
+        PODS, "attached"
+    )
     counts = set()
     for name, policies in recipes(cluster).items():
         apply(cluster, policies)
