@@ -162,7 +162,8 @@ class Attachments:
         lifted = self.addresses.cooling.lifted(waiter.network, addresses)
         change = JournalChange(endpoint=waiter.endpoint, cooled=lifted)
         self.ledger.write(change, partial(self._recorded, waiter))
-        self.out.append(Attach(waiter.endpoint, self.guard.admit(waiter.endpoint)))
+        rules = self.guard.admit(waiter.endpoint)
+        self.out.append(Attach(self.guard.limited(waiter.endpoint), rules))
 
     def _filter_for(self, endpoint: Endpoint) -> str:
         """Return the filter that an endpoint should have: its pod's, if that is known."""
@@ -183,9 +184,10 @@ class Attachments:
     def placed(self, pods: Iterable[str], now: float) -> None:
         """What is known of these pods has changed: guard theirs accordingly, and go on with those that wait."""
         changed = frozenset(pods)
+        names = {pod.partition("/")[2] for pod in changed}
         for attachment in self.known.values():
             endpoint = attachment.endpoint
-            if endpoint is None or attachment.phase in LEAVING:
+            if endpoint is None or endpoint.name not in names or attachment.phase in LEAVING:
                 continue
             if pod_of(endpoint.name, endpoint.labels) not in changed:
                 continue
@@ -615,6 +617,12 @@ class Attachments:
         for attachment in self.known.values():
             if attachment.phase is Phase.WITHDRAWING and attachment.endpoint is not None:
                 self._withdraw(attachment, attachment.endpoint.prefixes, now)
+
+    def relimit(self, groups: Container[str]) -> None:
+        """Give the endpoints of groups the limits that they have now; their links stay as they are."""
+        for endpoint in self.endpoints():
+            if f"{endpoint.tenant}:{endpoint.group}" in groups:
+                self.out.append(Attach(self.guard.limited(endpoint)))
 
     def endpoints(self) -> list[Endpoint]:
         """Return every endpoint that is up, or should be."""
