@@ -98,7 +98,7 @@ class FakeKernel:
 
     def attach(self, endpoint: Endpoint) -> None:
         self._may_fail()
-        inside = self.namespaces.get(endpoint.namespace)
+        inside = {} if endpoint.handed_over else self.namespaces.get(endpoint.namespace)
         if inside is None:
             raise NamespaceGoneError(
                 f"network namespace {endpoint.namespace}: there is none", "the container has ended"
