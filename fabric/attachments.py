@@ -162,7 +162,8 @@ class Attachments:
         lifted = self.addresses.cooling.lifted(waiter.network, addresses)
         change = JournalChange(endpoint=waiter.endpoint, cooled=lifted)
         self.ledger.write(change, partial(self._recorded, waiter))
-        self.out.append(Attach(waiter.endpoint, self.guard.admit(waiter.endpoint)))
+        rules = self.guard.admit(waiter.endpoint)
+        self.out.append(Attach(self.guard.limited(waiter.endpoint), rules))
 
     def _filter_for(self, endpoint: Endpoint) -> str:
         """Return the filter that an endpoint should have: its pod's, if that is known."""
@@ -616,6 +617,12 @@ class Attachments:
         for attachment in self.known.values():
             if attachment.phase is Phase.WITHDRAWING and attachment.endpoint is not None:
                 self._withdraw(attachment, attachment.endpoint.prefixes, now)
+
+    def relimit(self, groups: Container[str]) -> None:
+        """Give the endpoints of groups the limits that they have now; their links stay as they are."""
+        for endpoint in self.endpoints():
+            if f"{endpoint.tenant}:{endpoint.group}" in groups:
+                self.out.append(Attach(self.guard.limited(endpoint)))
 
     def endpoints(self) -> list[Endpoint]:
         """Return every endpoint that is up, or should be."""

@@ -10,12 +10,15 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from netfabric.fabric.prefix import Address, Prefix
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth
 from netfabric.fabric.ruleset import RulesetReading
 
 PROTOCOL = 200
 LINK_PREFIX = "nf"
 LINK_GROUP = 0x4E46
 """IFLA_GROUP of every link of ours: with the name's prefix, our mark."""
+SHAPER_GROUP = 0x4E48
+"""The same of the devices that what endpoints send is led through."""
 MAIN_TABLE = 254
 NEXTHOP_BASE = 0x4E460000
 """Our nexthop ids lie in [NEXTHOP_BASE, NEXTHOP_BASE + 0xFFFF]."""
@@ -32,6 +35,8 @@ class EndpointLink:
     mac: str
     addresses: tuple[Address, ...]
     mtu: int
+    bandwidth: Bandwidth = NO_LIMITS
+    """As the kernel keeps it (`Bandwidth.kept`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ _SOLICIT = 135
 _ADVERTISE = 136
 """Neighbour advertisement: what is behind a port is looked up, and answers."""
 _DNS = 53
+DSCP = "dscp"
+"""The chain of what groups' profiles say: `ruleset_group.marking_of`."""
 _RAW = -300
 """Before connection tracking: what is forged leaves no trace there."""
 
@@ -56,7 +58,10 @@ def _antispoofing() -> tuple[Chain, ...]:
     return (
         Chain(
             "prerouting",
-            (rule("endpoints", (_is_ours("iif group"),), Jump("antispoofing")),),
+            (
+                rule("endpoints", (_is_ours("iif group"),), Jump("antispoofing")),
+                rule("endpoints' dscp", (_is_ours("iif group"),), Jump(DSCP)),
+            ),
             "prerouting",
             _RAW,
         ),

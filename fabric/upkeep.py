@@ -26,7 +26,9 @@ from netfabric.fabric.route import Path
 
 def link_of(endpoint: Endpoint) -> EndpointLink:
     """Return what the kernel should hold for an endpoint."""
-    return EndpointLink(endpoint.link, endpoint.mac, endpoint.addresses, endpoint.mtu)
+    return EndpointLink(
+        endpoint.link, endpoint.mac, endpoint.addresses, endpoint.mtu, endpoint.bandwidth.kept
+    )
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from netfabric.agent.datapath.message import (
     number,
     text,
 )
-from netfabric.fabric.kernel import LINK_GROUP, LINK_PREFIX
+from netfabric.fabric.kernel import LINK_GROUP, LINK_PREFIX, SHAPER_GROUP
 
 GROUP = LINK_GROUP
 GRAVES = range(0x4E470000, 0x4E470100)
@@ -44,7 +44,7 @@ _ADDRESS, _NAME, _MTU, _LINK, _INFO, _ALIAS, _AF_SPEC, _GROUP, _NS_FD = (
     28,
 )
 _MASTER = 10
-_OPERSTATE, _EXT_MASK, _NS_ID, _SKIP_STATS = 16, 29, 37, 8
+_QUEUE_LENGTH, _OPERSTATE, _EXT_MASK, _NS_ID, _SKIP_STATS = 13, 16, 29, 37, 8
 _OPER_UP = b"\x06"
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET_CONF, _INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 1, 8, 1
@@ -87,6 +87,11 @@ class Link:
     def port(self) -> bool:
         """Return whether it is somebody's link that is an endpoint, by its mark."""
         return self.group == GROUP and not self.name.startswith(LINK_PREFIX)
+
+    @property
+    def shaper(self) -> bool:
+        """Return whether an endpoint sends through it to keep its bandwidth."""
+        return self.group == SHAPER_GROUP and self.name.startswith(LINK_PREFIX)
 
     @property
     def buried(self) -> bool:
@@ -157,6 +162,11 @@ def set_down(index: int) -> Message:
 def renamed(name: str) -> bytes:
     """Return the attribute that renames."""
     return text(_NAME, name)
+
+
+def queueing(packets: int) -> bytes:
+    """Return the attribute of how many packets a link takes before it asks for a pause."""
+    return number(_QUEUE_LENGTH, packets)
 
 
 def grouped(group: int) -> bytes:

@@ -1,9 +1,9 @@
 """Everything of ours in a kernel, read with a handful of dumps."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from netfabric.agent.datapath import neighbour, nexthop, port, sysctl
+from netfabric.agent.datapath import neighbour, nexthop, port, shaping, sysctl
 from netfabric.agent.datapath.host_end import Parts, observed
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.neighbour import Neighbour
@@ -11,6 +11,7 @@ from netfabric.agent.datapath.netlink import Netlink
 from netfabric.agent.datapath.route import Route
 from netfabric.agent.datapath.route_book import RouteBook
 from netfabric.fabric.kernel import KernelKey, KernelObject, Nexthop, NexthopGroup, key_of
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth
 
 
 def observe(
@@ -22,7 +23,9 @@ def observe(
     bodies = routes.dump(netlink, sysctl.has_ipv6())
     fabric, on_links = routes.read(bodies, ours.keys() | buried)
     things: list[KernelObject] = [
-        *_endpoint_links(ours, on_links, _neighbours(netlink, ours)),
+        *_endpoint_links(
+            ours, on_links, _neighbours(netlink, ours), shaping.observed(netlink, links)
+        ),
         *_nexthops(netlink, {found.index: found.name for found in links}),
     ]
     objects: dict[KernelKey, KernelObject] = {key_of(thing): thing for thing in things}
@@ -37,7 +40,10 @@ def _neighbours(netlink: Netlink, ours: dict[int, Link]) -> list[Neighbour]:
 
 
 def _endpoint_links(
-    ours: dict[int, Link], routes: Sequence[Route], neighbours: Sequence[Neighbour]
+    ours: dict[int, Link],
+    routes: Sequence[Route],
+    neighbours: Sequence[Neighbour],
+    limits: Mapping[int, Bandwidth],
 ) -> list[KernelObject]:
     by_link: defaultdict[int, tuple[list[Route], list[Neighbour]]] = defaultdict(lambda: ([], []))
     for one in routes:
@@ -45,7 +51,9 @@ def _endpoint_links(
     for other in neighbours:
         by_link[other.index][1].append(other)
     return [
-        (port.observed if found.port else observed)(found, Parts(*by_link[index]))
+        port.observed(found, Parts(*by_link[index]))
+        if found.port
+        else observed(found, Parts(*by_link[index]), limits.get(index, NO_LIMITS))
         for index, found in ours.items()
     ]
 

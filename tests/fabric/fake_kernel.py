@@ -27,6 +27,7 @@ from netfabric.fabric.kernel import (
     key_of,
 )
 from netfabric.fabric.prefix import Address, Prefix, host_prefix
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth
 from netfabric.fabric.ruleset import Element
 from netfabric.fabric.ruleset_plan import Transaction
 
@@ -56,6 +57,7 @@ class HostLink:
     interface: str = ""
     neighbours: dict[Address, str] = field(default_factory=dict)
     addresses: tuple[Uplink, ...] = ()
+    bandwidth: Bandwidth = NO_LIMITS
 
 
 @dataclass(slots=True)
@@ -111,6 +113,7 @@ class FakeKernel:
             namespace=endpoint.namespace,
             interface=endpoint.key.interface,
             neighbours=dict.fromkeys(endpoint.addresses, endpoint.mac),
+            bandwidth=endpoint.bandwidth.kept,
         )
         for address in [a for a, link in self.endpoint_routes.items() if link == endpoint.link]:
             del self.endpoint_routes[address]
@@ -156,7 +159,13 @@ class FakeKernel:
             self._remove_link(inside.link)
 
     def check(self, endpoint: Endpoint, guards: Sequence[Element] = ()) -> tuple[str, ...]:
-        wanted = EndpointLink(endpoint.link, endpoint.mac, endpoint.addresses, endpoint.mtu)
+        wanted = EndpointLink(
+            endpoint.link,
+            endpoint.mac,
+            endpoint.addresses,
+            endpoint.mtu,
+            endpoint.bandwidth.kept,
+        )
         if self.links.get(endpoint.link) is None:
             return (f"link {endpoint.link} is gone",)
         if self._endpoint_link(endpoint.link) != wanted:
@@ -262,6 +271,7 @@ class FakeKernel:
             macs.pop() if len(macs) == 1 else "",
             tuple(sorted(good, key=lambda a: (a.version, int(a)))) if link.up else (),
             link.mtu,
+            link.bandwidth,
         )
 
     def observe(self) -> KernelState:
