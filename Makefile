@@ -5,6 +5,8 @@
 #   make down           take the lab down again, without a trace
 #   make test           every test; `make test-unit` those that need no root, in seconds
 #   make test-vlan   only those of VLANs, which boot a guest whose kernel has 802.1Q
+#   make test-engines   those with real container engines (Docker): installs them from Debian's packages
+#   make docker-plugin  the folder of Docker's managed plugin, for Swarm: build/docker-plugin
 #   make check          ruff, mypy, import-linter, generated code is current
 #   make bench          measure, side by side with Debian's CNI plugins
 #   make proto          write the gRPC code again from proto/*.proto
@@ -16,10 +18,12 @@ PYTEST := $(BIN)/pytest -q -rs
 LAB    ?=
 PROTOS := etcd fabric intent
 
-.PHONY: install install-test lab down test test-unit test-netns test-vlan test-slow check bench proto clean
+.PHONY: install install-test install-engines lab down test test-unit test-netns test-vlan test-slow test-engines check bench \
+        proto docker-plugin clean
 
 install: $(VENV)/.lab
 install-test: $(VENV)/.lab $(VENV)/.test
+install-engines: install-test $(VENV)/.engines
 
 # Each stamp stands for one run of the installer; it runs again when what it reads has changed.
 $(VENV)/.lab: pyproject.toml tests/lab/install.sh agent/cni/shim.c
@@ -30,14 +34,18 @@ $(VENV)/.test: pyproject.toml tests/lab/install.sh
 	tests/lab/install.sh test
 	@touch $@
 
+$(VENV)/.engines: tests/lab/install.sh
+	tests/lab/install.sh engines
+	@touch $@
+
 lab: install
 	$(BIN)/netlab up $(LAB)
 
 down:
 	$(BIN)/netlab down
 
-# Four groups, from the fastest to the longest, so that what is simply wrong shows first.
-test: test-unit test-netns test-vlan test-slow
+# Groups, from the fastest to the longest, so that what is simply wrong shows first.
+test: test-unit test-netns test-vlan test-slow test-engines
 
 test-unit: install-test
 	$(PYTEST) -n 2 -m "not netns and not slow"
@@ -50,7 +58,10 @@ test-vlan: install-test
 	timeout --kill-after=5 180 $(PYTEST) tests/netns/vlan
 
 test-slow: install-test
-	$(PYTEST) -n 2 --dist loadfile -m slow --durations 15
+	$(PYTEST) -n 2 --dist loadfile -m "slow and not engines" --durations 15
+
+test-engines: install-engines
+	$(PYTEST) -n 2 --dist loadfile -m engines tests/engines --durations 15
 
 check: install-test
 	$(BIN)/ruff check .
@@ -68,6 +79,9 @@ proto: install-test
 	    --python_out=. --mypy_out=quiet:. --grpc_python_out=. --mypy_grpc_out=quiet:. \
 	    netfabric/proto/$$name.proto || exit; \
 	done
+
+docker-plugin: install
+	$(BIN)/python -m netfabric.agent.cnm.plugin
 
 bench: install-test
 	$(BIN)/python -m tests.bench

@@ -98,7 +98,8 @@ class _Netmaster:
 
         access = await load_access(self._settings.kubernetes)
         try:
-            yield [Controller(access, self._mirror, self.control.hub.commits).run]
+            commits = self.control.hub.commits
+            yield [Controller(access, self._mirror, commits, self._writer).run]
         finally:
             await access.close()
 

@@ -102,4 +102,5 @@ def endpoint_of(request: AttachRequest, host: str, addresses: tuple[Address, ...
         name=request.name,
         labels=request.labels,
         mtu=request.mtu,
+        bandwidth=request.bandwidth,
     )

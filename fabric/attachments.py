@@ -135,7 +135,12 @@ class Attachments:
         if found is None:
             return False
         waiter.request = replace(
-            request, tenant=found.tenant, network=found.network, group=found.group, placed=False
+            request,
+            tenant=found.tenant,
+            network=found.network,
+            group=found.group,
+            labels=tuple(sorted({**dict(found.labels), **dict(request.labels)}.items())),
+            placed=False,
         )
         return True
 
@@ -171,7 +176,7 @@ class Attachments:
         self.overlay.enter(waiter.endpoint)
         self.vlans.enter(waiter.endpoint)
         rules = self.guard.admit(waiter.endpoint, self.overlay.mark_of(waiter.endpoint))
-        self.out.append(Attach(waiter.endpoint, rules))
+        self.out.append(Attach(self.guard.limited(waiter.endpoint), rules))
 
     @property
     def lacking(self) -> dict[str, str]:
@@ -206,9 +211,10 @@ class Attachments:
     def placed(self, pods: Iterable[str], now: float) -> None:
         """What is known of these pods has changed: guard theirs accordingly, and go on with those that wait."""
         changed = frozenset(pods)
+        names = {pod.partition("/")[2] for pod in changed}
         for attachment in self.known.values():
             endpoint = attachment.endpoint
-            if endpoint is None or attachment.phase in LEAVING:
+            if endpoint is None or endpoint.name not in names or attachment.phase in LEAVING:
                 continue
             if pod_of(endpoint.name, endpoint.labels) not in changed:
                 continue
@@ -654,6 +660,12 @@ class Attachments:
         for attachment in self.known.values():
             if attachment.phase is Phase.WITHDRAWING and attachment.endpoint is not None:
                 self._withdraw(attachment, attachment.endpoint.announced, now)
+
+    def relimit(self, groups: Container[str]) -> None:
+        """Give the endpoints of groups the limits that they have now; their links stay as they are."""
+        for endpoint in self.endpoints():
+            if f"{endpoint.tenant}:{endpoint.group}" in groups:
+                self.out.append(Attach(self.guard.limited(endpoint)))
 
     def endpoints(self) -> list[Endpoint]:
         """Return every endpoint that is up, or should be."""

@@ -236,6 +236,7 @@ class Cluster:
             group=self._label(pod, GROUP),
             filter=self._guards.get(key, ""),
             peers=tuple(sorted(peer.key for peer in peers if self._in(peer, pod))),
+            labels=tuple(sorted(pod.labels.items())),
         )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of, host_prefix
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth
 
 DOCKER_LABEL = "netfabric.cnm/network"
 """Names the Docker network that an endpoint came by: Docker alone ends it, and moves its inner end by itself."""
@@ -47,6 +48,8 @@ class AttachRequest:
     mtu: int = 1500
     placed: bool = False
     """Tenant, network and group are what netmaster says of the pod: the ADD waits for that."""
+    bandwidth: Bandwidth = NO_LIMITS
+    """Asked for by the engine: counts in place of the group's."""
 
     def wanted(self, family: Family) -> Address | None:
         """Return the requested address of a family, if any."""
@@ -78,6 +81,8 @@ class Endpoint:
     """The routing table in which its host routes stand: its tenant's on an overlay, else main."""
     filter: str = ""
     """The filter that is in force in place of its group's (`tenant:name`); empty: its group's."""
+    bandwidth: Bandwidth = NO_LIMITS
+    """Its own limits, in place of its group's where there are any."""
 
     @property
     def is_port(self) -> bool:

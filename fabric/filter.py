@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of
+from netfabric.fabric.profile import NO_PROFILE, Profile
 
 Direction: TypeAlias = Literal["in", "out"]
 """in: towards the group's endpoints; out: from them."""
@@ -77,6 +78,8 @@ class GroupFilter:
     """The network that the group's endpoints are on: `tenant:network`."""
     also: str = ""
     """A group (`tenant:group`) whose filter has to let a packet pass, too; empty: none."""
+    profile: Profile = NO_PROFILE
+    """Of the group's netprofile."""
 
     @property
     def tenant(self) -> str:

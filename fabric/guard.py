@@ -9,6 +9,7 @@ from netfabric.fabric.errors import FabricError, KernelError
 from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import Prefix
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth
 from netfabric.fabric.ruleset import Element, RulesetKey, RulesetObject, RulesetReading
 from netfabric.fabric.ruleset_desired import DesiredRuleset
 from netfabric.fabric.ruleset_plan import Transaction, transaction
@@ -96,13 +97,29 @@ class Guard:
         kept = self.enabled and self.active and self.actual is not None
         return self.desired.guards_of(endpoint.link) if kept else ()
 
+    def limited(self, endpoint: Endpoint) -> Endpoint:
+        """Return an endpoint with the limits that its link has to keep: its own, or its group's."""
+        found = self.desired.filters.get(f"{endpoint.tenant}:{endpoint.group}")
+        if endpoint.bandwidth or endpoint.is_port or found is None or not found.profile.bandwidth:
+            return endpoint
+        return replace(endpoint, bandwidth=found.profile.bandwidth)
+
     def release(self, link: str) -> None:
         """An endpoint's link is gone."""
         self._change(self.desired.remove_endpoint(link) | self.desired.set_mark(link, None))
 
-    def intent(self, networks: Iterable[Network], filters: Mapping[str, GroupFilter]) -> None:
-        """Follow networks and policies."""
+    def intent(
+        self, networks: Iterable[Network], filters: Mapping[str, GroupFilter]
+    ) -> frozenset[str]:
+        """Follow networks and policies; return the groups that have other limits now."""
+        before = self.desired.filters
+        changed = frozenset(
+            group
+            for group in before.keys() | filters.keys()
+            if _limits(before.get(group)) != _limits(filters.get(group))
+        )
         self._change(self.desired.set_networks(networks) | self.desired.set_filters(filters))
+        return changed
 
     def members(self, change: MembersChanged) -> None:
         """Follow who is in the groups that rules speak of."""
@@ -163,3 +180,7 @@ class Guard:
         if self.doubtful and self.actual is not None:
             self.doubtful = False
             self.out.append(Warn(_SUBJECT, ""))
+
+
+def _limits(found: GroupFilter | None) -> Bandwidth:
+    return found.profile.bandwidth if found is not None else NO_LIMITS

@@ -133,7 +133,8 @@ class Host:
             case DetachRequested(token, key):
                 self.attachments.remove(token, self._matching(key), now)
             case CollectRequested(token, valid):
-                stale = [key for key in self.attachments.known if key not in valid]
+                docker = {e.key for e in self.attachments.endpoints() if e.handed_over}
+                stale = [key for key in self.attachments.known if key not in {*valid, *docker}]
                 self.attachments.remove(token, stale, now)
             case ReserveRequested():
                 self.reservations.reserve(event, now)
@@ -227,13 +228,13 @@ class Host:
             )
 
     def _found(self, endpoint: Endpoint) -> Phase:
-        stands = self.kernel_links.get(endpoint.link) == link_of(endpoint)
+        stands = self.kernel_links.get(endpoint.link) == link_of(self.guard.limited(endpoint))
         return Phase.UP if stands else Phase.MENDING
 
     def _repair(self, observed: KernelState, now: float) -> None:
         there = {t.name for t in observed.objects.values() if isinstance(t, EndpointLink)}
         self.attachments.bereaved(there, now)
-        up = {endpoint.link: endpoint for endpoint in self.attachments.endpoints()}
+        up = {e.link: self.guard.limited(e) for e in self.attachments.endpoints()}
         busy = self.attachments.busy()
         self.upkeep.audit(observed, up, busy, sweep=now >= self.sweep_at)
 
@@ -365,7 +366,9 @@ class Host:
             self._networks(merged, endpoints)
         if not durable and not self.fresh:
             self.ledger.write(JournalChange(intent=with_filters_of(merged, change)))
-        self.guard.intent(merged.networks, {f.group: f for f in merged.filters})
+        limited = self.guard.intent(merged.networks, {f.group: f for f in merged.filters})
+        if limited and not durable:
+            self.attachments.relimit(limited)
         if self.attachments.ready:
             self.guard.activate()
         self._speaker(merged.speaker, {peer.key: peer for peer in merged.peers}, now)

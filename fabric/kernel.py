@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from netfabric.fabric.prefix import Address, Family, Prefix
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth
 from netfabric.fabric.ruleset import RulesetReading
 
 PROTOCOL = 200
@@ -18,8 +19,10 @@ LINK_GROUP = 0x4E46
 """IFLA_GROUP of every endpoint's link: with the name's prefix, our mark."""
 OVERLAY_GROUP = 0x4E47
 """The same of VXLAN devices."""
-VLAN_GROUP = 0x4E48
+VLAN_GROUP = 0x4E49
 """The same of VLAN links."""
+SHAPER_GROUP = 0x4E48
+"""The same of the devices that what endpoints send is led through."""
 MAIN_TABLE = 254
 NEXTHOP_BASE = 0x4E460000
 """Our nexthop ids lie in [NEXTHOP_BASE, NEXTHOP_BASE + 0xFFFF]."""
@@ -38,6 +41,8 @@ class EndpointLink:
     mtu: int
     table: int = MAIN_TABLE
     """Of the host routes."""
+    bandwidth: Bandwidth = NO_LIMITS
+    """As the kernel keeps it (`Bandwidth.kept`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ class Placement:
     """The filter that is in force in place of its group's (`tenant:name`); empty: its group's."""
     peers: tuple[str, ...] = ()
     """Groups of peers (`tenant:name`) that it is in, because a policy's selector chooses it."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """The pod's: the endpoint has them as it is attached."""
 
     def fits(self, endpoint: Endpoint) -> bool:
         """Return whether it speaks of an endpoint, and not of a pod of that name before or after."""

@@ -14,6 +14,7 @@ from netfabric.fabric.filter import FilterRule, GroupFilter
 from netfabric.fabric.membership import members_of
 from netfabric.fabric.placement import pod_of
 from netfabric.fabric.prefix import Address
+from netfabric.fabric.profile import NO_PROFILE, Profile, profile_of
 from netfabric.fabric.rule_reading import rule_of
 from netfabric.fabric.session import MembersChanged
 from netfabric.fabric.view import View, ViewChange
@@ -107,6 +108,8 @@ class Policies:
         policies |= {rule.rpartition(":")[0] for rule in self._touched_rules(change)}
         for policy in policies:
             groups.update(self.view.index.users("endpointGroup", "policies", policy))
+        for profile in (key for type_, key in change.objects if type_ == "netprofile"):
+            groups.update(self.view.index.users("endpointGroup", "netProfile", profile))
         return groups
 
     def _resolve(self, group: str) -> bool:
@@ -142,7 +145,12 @@ class Policies:
             "deny" if obj.get("defaultAction") == "deny" else "allow",
             tuple(sorted(rules, key=lambda rule: rule.order)),
             f"{tenant}:{obj['networkName']}",
+            profile=self._profile(f"{tenant}:{obj.get('netProfile', '')}"),
         )
+
+    def _profile(self, name: str) -> Profile:
+        stored = self.view.objects.get("netprofile", {}).get(name)
+        return profile_of(stored.value) if stored is not None else NO_PROFILE
 
     def _rule(self, key: str) -> FilterRule | None:
         if key not in self._rules:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Literal, TypeAlias
 
 from netfabric.fabric.filter import PortRange
-from netfabric.fabric.prefix import Address, Prefix
+from netfabric.fabric.prefix import Address, Family, Prefix
 
 TABLE = "netfabric"
 """Of family inet: the only one that is ever touched."""
@@ -103,7 +103,15 @@ class SetMark:
     """In which its connection is tracked; 0: unchanged."""
 
 
-Verdict: TypeAlias = Literal["accept", "drop", "return"] | Jump | Goto | SetMark
+@dataclass(frozen=True, slots=True)
+class SetDscp:
+    """Set the DSCP (RFC 2474) of a packet of a family, and return."""
+
+    family: Family
+    value: int
+
+
+Verdict: TypeAlias = Literal["accept", "drop", "return"] | Jump | Goto | SetMark | SetDscp
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ _SOLICIT = 135
 _ADVERTISE = 136
 """Neighbour advertisement: what is behind a port is looked up, and answers."""
 _DNS = 53
+DSCP = "dscp"
+"""The chain of what groups' profiles say: `ruleset_group.marking_of`."""
 _RAW = -300
 """Before connection tracking: what is forged leaves no trace there."""
 
@@ -64,6 +66,7 @@ def _antispoofing() -> tuple[Chain, ...]:
                 rule("endpoints' vrf", (_is_ours("iif group"),), Jump(MARKING)),
                 rule("overlays' vrf", (Is("iif group", OVERLAY_GROUP),), Jump(MARKING)),
                 rule("vlans' vrf", (Is("iif group", VLAN_GROUP),), Jump(MARKING)),
+                rule("endpoints' dscp", (_is_ours("iif group"),), Jump(DSCP)),
             ),
             "prerouting",
             _RAW,

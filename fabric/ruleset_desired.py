@@ -39,6 +39,7 @@ from netfabric.fabric.ruleset_ways import (
     bucket_of,
     bucket_set,
     links_set,
+    marking_of,
     ways_into,
     ways_into_buckets,
 )
@@ -87,6 +88,8 @@ class DesiredRuleset:
     """By group: addresses of this host's own endpoints."""
     _links: Counter[str] = field(default_factory=Counter)
     """By group whose chains are needed (`tenant:` without one): by how many endpoints here, and filters of pods."""
+    _marked: dict[str, int] = field(default_factory=dict)
+    """By group that is here: the DSCP of what its endpoints send."""
     _also: dict[str, str] = field(default_factory=dict)
     """By filter that is here: the group whose chains it leads on to."""
     _tenants: Counter[str] = field(default_factory=Counter)
@@ -98,13 +101,15 @@ class DesiredRuleset:
 
     _marks: dict[str, Mark] = field(default_factory=dict)
     """By link."""
-    _marked: Counter[Vrf] = field(default_factory=Counter)
+    _in_vrf: Counter[Vrf] = field(default_factory=Counter)
+    """How many links have a mark of each."""
     _overlays: dict[Vrf, tuple[Prefix, ...]] = field(default_factory=dict)
     """The subnets of tenants' overlays."""
     _vrfs: frozenset[Vrf] = frozenset()
 
     def __post_init__(self) -> None:
         self.parts.put(("base", "", ""), base())
+        self.parts.put(("dscp", "", ""), [marking_of({})])
         self.parts.put(("ways", "", ""), ways_into_buckets(()))
         self.parts.put(("vrfs", "", ""), [marking(())])
 
@@ -166,7 +171,7 @@ class DesiredRuleset:
             things = [named, Element(named.name, link)]
         changed = self.parts.put(("mark", link, ""), things)
         for vrf in {one.vrf for one in (before, mark) if one is not None}:
-            self._marked[vrf] += (mark is not None and mark.vrf == vrf) - (
+            self._in_vrf[vrf] += (mark is not None and mark.vrf == vrf) - (
                 before is not None and before.vrf == vrf
             )
             changed |= self._vrf(vrf)
@@ -179,11 +184,11 @@ class DesiredRuleset:
 
     def _vrf(self, vrf: Vrf) -> set[RulesetKey]:
         """Keep a tenant's marks as long as a link has them, whatever becomes of its networks."""
-        if not self._marked[vrf]:
-            self._marked.pop(vrf, None)
-        if not (self._marked[vrf] or self._overlays.get(vrf)):
+        if not self._in_vrf[vrf]:
+            self._in_vrf.pop(vrf, None)
+        if not (self._in_vrf[vrf] or self._overlays.get(vrf)):
             self._overlays.pop(vrf, None)
-        known = self._marked.keys() | self._overlays.keys()
+        known = self._in_vrf.keys() | self._overlays.keys()
         sets = sets_of(vrf, self._overlays.get(vrf, ())) if vrf in known else []
         changed = self.parts.put(("vrf", str(vrf.table), ""), sets)
         if known != self._vrfs:
@@ -226,6 +231,8 @@ class DesiredRuleset:
         for group in different:
             if self._links[group]:
                 changed |= self._group(group)
+        for group in {*different, *(g for g, also in self._also.items() if also in different)}:
+            changed |= self._marking_of(group)
         return changed
 
     def set_members(
@@ -252,12 +259,16 @@ class DesiredRuleset:
     def _need(self, group: str) -> set[RulesetKey]:
         """Have a group's chains for one user more."""
         self._links[group] += 1
-        return self._group(group) | self._ways(group) if self._links[group] == 1 else set()
+        if self._links[group] > 1:
+            return set()
+        return self._group(group) | self._ways(group) | self._marking_of(group)
 
     def _let_go(self, group: str) -> set[RulesetKey]:
         """Have them for one user less."""
         self._links[group] -= 1
-        return self._group(group) | self._ways(group) if not self._links[group] else set()
+        if self._links[group]:
+            return set()
+        return self._group(group) | self._ways(group) | self._marking_of(group)
 
     def _lead_on(self, group: str, also: str) -> set[RulesetKey]:
         """Have the chains that a filter leads on to, and no longer those that it did."""
@@ -295,6 +306,18 @@ class DesiredRuleset:
         tenant, _, own = group.partition(":")
         wanted = self.filters.get(group) if own else GroupFilter(group)
         return self.parts.put(part, chains_of(group, tenant, wanted))
+
+    def _marking_of(self, group: str) -> set[RulesetKey]:
+        """Follow what a group's profile says of the DSCP, where that is another now; a pod's filter takes its group's."""
+        found = self.filters.get(group) if self._links[group] else None
+        whose = self.filters.get(found.also, found) if found else None
+        value = whose.profile.dscp if whose else 0
+        if self._marked.get(group, 0) == value:
+            return set()
+        self._marked.pop(group, None)
+        if value:
+            self._marked[group] = value
+        return self.parts.put(("dscp", "", ""), [marking_of(self._marked)])
 
     def _ways(self, group: str) -> set[RulesetKey]:
         """Follow a group that came or went: how a packet finds its chains."""

@@ -6,11 +6,22 @@ into a chain is put into a map, so that an endpoint would cost more the more rul
 1,000 groups here, and two with one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from zlib import crc32
 
-from netfabric.fabric.ruleset import Chain, Field, Goto, In, NamedSet, Rule, RulesetObject, rule
-from netfabric.fabric.ruleset_base import ARRIVING, LEAVING
+from netfabric.fabric.prefix import FAMILIES
+from netfabric.fabric.ruleset import (
+    Chain,
+    Field,
+    Goto,
+    In,
+    NamedSet,
+    Rule,
+    RulesetObject,
+    SetDscp,
+    rule,
+)
+from netfabric.fabric.ruleset_base import ARRIVING, DSCP, IPV4, IPV6, LEAVING, family_is
 from netfabric.fabric.ruleset_group import chain_name, name
 
 BUCKETS = 32
@@ -39,6 +50,20 @@ def ways_into_buckets(used: Sequence[int]) -> list[RulesetObject]:
         Chain(LEAVING, (*(_into(n, "iif name", LEAVING) for n in used), _NOBODYS)),
         Chain(ARRIVING, (*(_into(n, "oif name", ARRIVING) for n in used), _NOBODYS)),
     ]
+
+
+def marking_of(marked: Mapping[str, int]) -> Chain:
+    """Return the chain that sets the DSCP of what some groups' endpoints send, by group."""
+    rules = [
+        rule(
+            f"{group}#{family}",
+            (family_is(IPV4 if family == 4 else IPV6), In(("iif name",), links_set(group).name)),
+            SetDscp(family, marked[group]),
+        )
+        for group in sorted(marked)
+        for family in FAMILIES
+    ]
+    return Chain(DSCP, tuple(rules))
 
 
 def _into(number: int, field: Field, chain: str) -> Rule:

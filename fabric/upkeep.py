@@ -27,7 +27,12 @@ from netfabric.fabric.route import Path
 def link_of(endpoint: Endpoint) -> EndpointLink:
     """Return what the kernel should hold for an endpoint."""
     return EndpointLink(
-        endpoint.link, endpoint.mac, endpoint.addresses, endpoint.mtu, endpoint.table
+        endpoint.link,
+        endpoint.mac,
+        endpoint.addresses,
+        endpoint.mtu,
+        endpoint.table,
+        endpoint.bandwidth.kept,
     )
 
 

@@ -108,6 +108,11 @@ def filter_key(name: str) -> str:
     return f"{ROOT}kubernetes/filter/{name}"
 
 
+def service_key(service: str) -> str:
+    """Return the store's key of what a Service of Kubernetes (`namespace/name`) has made."""
+    return f"{ROOT}kubernetes/service/{service}"
+
+
 def host_key(host: str) -> str:
     """Return the store's key of a host's status."""
     return f"{ROOT}host/{host}"
@@ -151,6 +156,8 @@ class View:
         self.pods_by_host: dict[str, set[str]] = {}
         self.filters: dict[str, GroupFilter] = {}
         """Of pods; those of endpoint groups are made of objects."""
+        self.services: dict[str, str] = {}
+        """Keys of serviceLB objects by the Service of Kubernetes (`namespace/name`) that they were made for."""
         self.tags: dict[str, int] = {}
         """Allocated numbers by `kind/number`, with the revision."""
         self.owners: dict[str, str] = {}
@@ -362,6 +369,10 @@ class View:
                 self.filters[name] = load(GroupFilter, value)
         elif what == "pod":
             self._pod(name, value, change)
+        elif what == "service":
+            self.services.pop(name, None)
+            if value is not None:
+                self.services[name] = str(json.loads(value)["key"])
 
     def _pod(self, name: str, value: bytes | None, change: ViewChange) -> None:
         before = self.pods.pop(name, None)

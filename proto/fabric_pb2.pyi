@@ -213,6 +213,7 @@ class Endpoint(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     TABLE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    BANDWIDTH_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     tenant: _builtins.str
     network: _builtins.str
@@ -237,6 +238,10 @@ class Endpoint(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Label]: ...
+    @_builtins.property
+    def bandwidth(self) -> Global___Bandwidth:
+        """its own limits, in place of the group's"""
+
     def __init__(
         self,
         *,
@@ -255,16 +260,93 @@ class Endpoint(_message.Message):
         sequence: _builtins.int = ...,
         table: _builtins.int | None = ...,
         filter: _builtins.str = ...,
+        bandwidth: Global___Bandwidth | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_table", b"_table", "key", b"key", "table", b"table"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_table", b"_table", "bandwidth", b"bandwidth", "key", b"key", "table", b"table"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_table", b"_table", "addresses", b"addresses", "filter", b"filter", "group", b"group", "host", b"host", "key", b"key", "labels", b"labels", "link", b"link", "mac", b"mac", "mtu", b"mtu", "name", b"name", "namespace", b"namespace", "network", b"network", "sequence", b"sequence", "table", b"table", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_table", b"_table", "addresses", b"addresses", "bandwidth", b"bandwidth", "filter", b"filter", "group", b"group", "host", b"host", "key", b"key", "labels", b"labels", "link", b"link", "mac", b"mac", "mtu", b"mtu", "name", b"name", "namespace", b"namespace", "network", b"network", "sequence", b"sequence", "table", b"table", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__table: _TypeAlias = _typing.Literal["table"]  # noqa: Y015
     _WhichOneofArgType__table: _TypeAlias = _typing.Literal["_table", b"_table"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__table) -> _WhichOneofReturnType__table | None: ...
 
 Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
+
+@_typing.final
+class Limit(_message.Message):
+    """A rate in bits per second, and the bytes that may pass at once (0: what suits the rate)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    rate: _builtins.int
+    burst: _builtins.int
+    def __init__(
+        self,
+        *,
+        rate: _builtins.int = ...,
+        burst: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limit: _TypeAlias = Limit  # noqa: Y015
+
+@_typing.final
+class Bandwidth(_message.Message):
+    """As the endpoint sees it; not set: no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVE_FIELD_NUMBER: _builtins.int
+    SEND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receive(self) -> Global___Limit: ...
+    @_builtins.property
+    def send(self) -> Global___Limit: ...
+    def __init__(
+        self,
+        *,
+        receive: Global___Limit | None = ...,
+        send: Global___Limit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive", b"receive", "send", b"send"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receive", b"receive", "send", b"send"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bandwidth: _TypeAlias = Bandwidth  # noqa: Y015
+
+@_typing.final
+class Profile(_message.Message):
+    """What a netprofile gives to each endpoint of a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANDWIDTH_FIELD_NUMBER: _builtins.int
+    DSCP_FIELD_NUMBER: _builtins.int
+    dscp: _builtins.int
+    """of what endpoints send; 0: as they set it"""
+    @_builtins.property
+    def bandwidth(self) -> Global___Bandwidth: ...
+    def __init__(
+        self,
+        *,
+        bandwidth: Global___Bandwidth | None = ...,
+        dscp: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "dscp", b"dscp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Profile: _TypeAlias = Profile  # noqa: Y015
 
 @_typing.final
 class HeldBlock(_message.Message):
@@ -961,6 +1043,7 @@ class GroupFilter(_message.Message):
     RULES_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
     ALSO_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     default: _builtins.str
     network: _builtins.str
@@ -968,6 +1051,8 @@ class GroupFilter(_message.Message):
     """a group whose filter has to let a packet pass, too"""
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterRule]: ...
+    @_builtins.property
+    def profile(self) -> Global___Profile: ...
     def __init__(
         self,
         *,
@@ -976,10 +1061,11 @@ class GroupFilter(_message.Message):
         rules: _abc.Iterable[Global___FilterRule] | None = ...,
         network: _builtins.str = ...,
         also: _builtins.str = ...,
+        profile: Global___Profile | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "default", b"default", "group", b"group", "network", b"network", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "default", b"default", "group", b"group", "network", b"network", "profile", b"profile", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1137,6 +1223,7 @@ class Placement(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     pod: _builtins.str
     """"namespace/name" """
     host: _builtins.str
@@ -1150,6 +1237,10 @@ class Placement(_message.Message):
     def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """groups that it is in as a rule's peer; not told to hosts"""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Label]:
+        """the pod's"""
+
     def __init__(
         self,
         *,
@@ -1161,10 +1252,11 @@ class Placement(_message.Message):
         group: _builtins.str = ...,
         filter: _builtins.str = ...,
         peers: _abc.Iterable[_builtins.str] | None = ...,
+        labels: _abc.Iterable[Global___Label] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group", b"group", "host", b"host", "network", b"network", "peers", b"peers", "pod", b"pod", "tenant", b"tenant", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group", b"group", "host", b"host", "labels", b"labels", "network", b"network", "peers", b"peers", "pod", b"pod", "tenant", b"tenant", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,12 @@ PATHS = {
         "networking.k8s.io",
         "networkpolicies",
         "NetworkPolicy",
+    ),
+    "/api/v1/services": ("", "services", "Service"),
+    "/apis/discovery.k8s.io/v1/endpointslices": (
+        "discovery.k8s.io",
+        "endpointslices",
+        "EndpointSlice",
     ),
 }
 """What is served: API group, resource, kind."""
@@ -40,6 +47,9 @@ class Api:
     forbidden: frozenset[str] = frozenset()
     requests: list[tuple[str, str, str, str]] = field(default_factory=list)
     """(verb, API group, resource, resourceVersion or continue)."""
+    token: str = TOKEN
+    """Who comes without it is sent away."""
+    tls: ssl.SSLContext | None = None
     port: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _streams: dict["asyncio.Task[Any]", web.Request] = field(default_factory=dict)
@@ -113,7 +123,9 @@ class Api:
         if listening is not None:
             await web.SockSite(self._runner, listening).start()
             return
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self.tls
+        )
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -135,7 +147,7 @@ class Api:
         watching = query.get("watch") in ("1", "true")
         asked = query.get("resourceVersion", "") or query.get("continue", "")
         self.requests.append(("watch" if watching else "list", group, resource, asked))
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.json_response(_status(401, "Unauthorized"), status=401)
         if resource in self.forbidden:
             return web.json_response(_status(403, "Forbidden"), status=403)

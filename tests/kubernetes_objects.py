@@ -43,3 +43,27 @@ def policy(name: str, where: str = "default", **spec: Any) -> Object:
         "metadata": {"namespace": where, "name": name},
         "spec": spec,
     }
+
+
+def service(name: str, where: str = "default", **spec: Any) -> Object:
+    """Return a Service of network blue."""
+    labels = {"io.contiv.network": "blue"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"namespace": where, "name": name, "labels": labels},
+        "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.10", **spec},
+    }
+
+
+def endpoint_slice(of: str, where: str = "default", name: str = "", **ports: int) -> Object:
+    """Return an EndpointSlice of a Service, with the numbers that its ports have in its pods."""
+    labels = {"kubernetes.io/service-name": of}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"namespace": where, "name": name or f"{of}-x7k2p", "labels": labels},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.2.0.5"], "conditions": {"ready": True}}],
+        "ports": [{"name": n, "port": number, "protocol": "TCP"} for n, number in ports.items()],
+    }

@@ -18,6 +18,7 @@ from netfabric.agent.cni.field import (
     wrong,
 )
 from netfabric.fabric.prefix import Address
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth, Limit
 
 ALIASES_LABEL = "netfabric.cni/aliases"
 """Other names that an engine gives a container, with commas between: `podman run --network-alias`."""
@@ -28,6 +29,7 @@ _FOREIGN = {
     "infinibandGUID": "netfabric makes a veth pair; leave the capability away",
 }
 """Capabilities of other plugins: an engine that hands one over counts on it."""
+_LARGEST = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Capabilities:
     addresses: tuple[Address, ...] = ()
     mac: str = ""
     aliases: tuple[str, ...] = ()
+    bandwidth: Bandwidth = NO_LIMITS
     dns: Mapping[str, Any] = field(default_factory=dict)
     """As a result of CNI has it: nameservers, search, options."""
 
@@ -50,6 +53,7 @@ class Capabilities:
             addresses=addresses(raw, "ips", "runtimeConfig.ips"),
             mac=mac(raw, "runtimeConfig.mac"),
             aliases=_aliases(raw.get("aliases")),
+            bandwidth=_bandwidth(object_of(raw, "bandwidth", "runtimeConfig.bandwidth")),
             dns=_dns(object_of(raw, "dns", "runtimeConfig.dns")),
         )
 
@@ -65,6 +69,24 @@ def _dns(raw: Json) -> Json:
     names = {"servers": "nameservers", "searches": "search", "options": "options"}
     found = {new: texts(written, old, f"runtimeConfig.dns.{old}") for old, new in names.items()}
     return {key: value for key, value in found.items() if value}
+
+
+def _bandwidth(raw: Json) -> Bandwidth:
+    """Read rates in bits per second and bursts in bits: ingress is what the container receives."""
+    written = lowered(raw)
+    limits = {}
+    for kind in ("ingress", "egress"):
+        rate, burst = (_number(written, kind, what) for what in ("rate", "burst"))
+        limits[kind] = Limit(rate, burst // 8) if rate else None
+    return Bandwidth(receive=limits["ingress"], send=limits["egress"])
+
+
+def _number(written: Json, kind: str, what: str) -> int:
+    value = written.get(kind + what) or 0
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LARGEST:
+        path = f"runtimeConfig.bandwidth.{kind}{what.capitalize()}"
+        raise wrong(path, value, "a number of bits")
+    return value
 
 
 def _aliases(value: object) -> tuple[str, ...]:

@@ -111,6 +111,7 @@ def attach_request(environment: Environment, configuration: Configuration) -> At
         mac=arguments.mac or configuration.mac,
         mtu=configuration.mtu,
         name=arguments.name,
+        bandwidth=configuration.bandwidth,
         placed=_is_placed(arguments, configuration),
         labels=tuple(sorted((name, value) for name, value in labels.items() if value)),
     )

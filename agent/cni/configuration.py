@@ -12,6 +12,7 @@ from netfabric.agent.cni.metadata import GROUP, NETWORK, TENANT, Metadata
 from netfabric.agent.cni.problem import CniError, Code
 from netfabric.fabric.endpoint import EndpointKey
 from netfabric.fabric.prefix import Address
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 UNWRITTEN_VERSION = "0.1.0"
@@ -41,6 +42,7 @@ class Configuration:
     mtu: int = DEFAULT_MTU
     labels: tuple[tuple[str, str], ...] = ()
     aliases: tuple[str, ...] = ()
+    bandwidth: Bandwidth = NO_LIMITS
     dns: Mapping[str, Any] = field(default_factory=dict)
     kubernetes: bool = False
     """Tenant, network and group come from the pod's labels, over netmaster."""
@@ -101,6 +103,7 @@ def parse(raw: Json) -> Configuration:
         mtu=_mtu(raw),
         labels=metadata.labels,
         aliases=runtime.aliases,
+        bandwidth=runtime.bandwidth,
         dns={**_dns(raw), **runtime.dns},
         kubernetes=_kubernetes(raw),
         previous=_previous(raw) if checked.at_least("0.3.0") else None,

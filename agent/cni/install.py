@@ -23,7 +23,7 @@ from netfabric.fabric.errors import ConflictError, FabricError, KernelError
 
 _MARK = b"/run/netfabric/cni.sock"
 """In both shims: by it a binary is known to be ours."""
-CAPABILITIES = ("ips", "mac", "dns", "aliases")
+CAPABILITIES = ("ips", "mac", "dns", "aliases", "bandwidth")
 """What an engine may hand over: those that netfabric acts on."""
 
 

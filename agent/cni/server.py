@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import select
 import socket
 import time
 from contextlib import suppress
+from errno import ECONNRESET
 from pathlib import Path
 
 import structlog
@@ -61,7 +63,7 @@ class CniServer:
         try:
             reader, writer = await asyncio.open_unix_connection(sock=connection)
             try:
-                writer.write(encode(await self._answer(reader)))
+                writer.write(encode(await self._answer(reader, connection)))
                 async with asyncio.timeout(WRITE_TIMEOUT):
                     await writer.drain()
             finally:
@@ -71,8 +73,11 @@ class CniServer:
         finally:
             self._slots.release()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> Answer:
-        """Return an answer, whatever happens."""
+    async def _answer(self, reader: asyncio.StreamReader, connection: socket.socket) -> Answer:
+        """Return an answer, whatever happens; raise OSError where nobody waits for one.
+
+        A call whose shim has been killed is not begun: its engine goes on with another, which must not be overtaken.
+        """
         try:
             async with asyncio.timeout(READ_TIMEOUT):
                 call = await read_call(reader)
@@ -80,6 +85,8 @@ class CniServer:
             return failure(CniError(Code.IO_FAILURE, error.what, error.remedy))
         except TimeoutError:
             return failure(CniError(Code.IO_FAILURE, "call on the CNI socket: it did not come"))
+        if _hung_up(connection):
+            raise ConnectionResetError(ECONNRESET, "its call was not begun")
         start = time.monotonic()
         answer = await self._carry_out(call)
         took = time.monotonic() - start
@@ -140,3 +147,10 @@ def _listen(path: Path) -> socket.socket:
             f"CNI socket {path}: {error.strerror}", "run as root, or choose another --run-dir"
         ) from None
     return listener
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """Return whether the other end is closed; one that has only ended its sending is not."""
+    poller = select.poll()
+    poller.register(connection, 0)
+    return any(happened & select.POLLHUP for _, happened in poller.poll(0))

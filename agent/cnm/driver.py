@@ -1,13 +1,14 @@
 """Docker's network driver: networks are remembered, a Join makes a pair for libnetwork to move, a Leave ends it."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from netfabric.agent.cnm.field import Json, address_of, needed, object_of, objects, text
 from netfabric.agent.cnm.memory import DockerEndpoint, Memory
 from netfabric.agent.cnm.network import DockerNetwork, network_of
 from netfabric.agent.datapath.handover import LAST, gateway, number_of
 from netfabric.agent.requests import AddressRequests
+from netfabric.agent.settings import Scope
 from netfabric.fabric.attachment import mac_of
 from netfabric.fabric.endpoint import (
     DOCKER_LABEL,
@@ -19,7 +20,6 @@ from netfabric.fabric.endpoint import (
 from netfabric.fabric.errors import ConflictError, ExhaustedError, InvalidError, NotFoundError
 from netfabric.fabric.prefix import Address, Family, family_of, host_prefix
 
-Scope = Literal["local", "global"]
 GENERIC, _INTERNAL = "com.docker.network.generic", "com.docker.network.internal"
 PREFIX = "eth"
 _NEXT_HOP, _CONNECTED = 0, 1
@@ -68,6 +68,9 @@ class Driver:
         pools = [*objects(body, "IPv4Data"), *objects(body, "IPv6Data")]
         generic, identity = object_of(options, GENERIC), needed(body, "NetworkID")
         made = network_of(identity, generic, pools, self._requests.networks())
+        for other in self._memory.networks.values():
+            if made.open_pool and other.open_pool == made.open_pool and other.id != identity:
+                raise ConflictError(f"network {made.key}: the agent restarted", "create it again")
         await self._memory.change(lambda: self._memory.networks.update({identity: made}))
         return {}
 

@@ -3,17 +3,23 @@
 from typing import Any
 
 from netfabric.agent.cnm.field import Json, address_of, needed, object_of, only, prefix_of, text
+from netfabric.agent.cnm.memory import Memory
 from netfabric.agent.cnm.network import (
+    ANYWHERE,
     GATEWAYS,
+    OPEN_POOLS,
     SPACES,
     Pool,
     find,
     is_gateway,
     named,
+    open_gateway,
+    open_pool,
     range_of,
 )
 from netfabric.agent.requests import AddressRequests
-from netfabric.fabric.errors import InvalidError, NotFoundError
+from netfabric.agent.settings import Scope
+from netfabric.fabric.errors import ExhaustedError, InvalidError, NotFoundError
 from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import Family, host_prefix
 
@@ -22,10 +28,14 @@ _TYPE, _GATEWAY = "RequestAddressType", "com.docker.network.gateway"
 
 
 class Ipam:
-    """Answers `IpamDriver.…` calls. It keeps nothing: a pool's id says all."""
+    """Answers `IpamDriver.…` calls. A pool's id says all, but where its network is said later."""
 
-    def __init__(self, requests: AddressRequests) -> None:
+    def __init__(self, requests: AddressRequests, memory: Memory, scope: Scope) -> None:
         self._requests = requests
+        self._memory = memory
+        self._scope = scope
+        self._open: set[str] = set()
+        """Open pools whose CreateNetwork has not come yet."""
 
     async def capabilities(self, _: Json) -> dict[str, Any]:
         """Say that neither a MAC nor a replay of reservations is wanted: the journal has them."""
@@ -46,23 +56,40 @@ class Ipam:
             )
         key = named(options, f"{_CREATE} --ipam-opt")
         if not key and subnet is None:
-            raise InvalidError(
-                f"{_CREATE}: Docker does not tell an IPAM driver the options of -o",
-                "add --subnet with the network's subnet, or --ipam-opt tenant=T --ipam-opt network=N",
-            )
+            return self._open_pool(bool(body.get("V6")))
         network = find(self._requests.networks(), key, subnet, _CREATE)
         family: Family = 6 if body.get("V6") or (subnet is not None and subnet.version == 6) else 4
         range_ = range_of(network, family)
         return {"PoolID": str(Pool(network.key, family)), "Pool": str(range_.subnet), "Data": {}}
 
-    async def release_pool(self, _: Json) -> dict[str, Any]:
-        """Nothing was taken."""
+    def _open_pool(self, ipv6: bool) -> dict[str, Any]:
+        """Answer before it is said which network is meant: -o comes with CreateNetwork, and to that alone."""
+        in_swarm = self._scope == "global"  # whose workers are told the subnet, and nothing else
+        if ipv6 or in_swarm:
+            raise InvalidError(
+                f"{_CREATE}: it does not say which network's addresses are meant",
+                "add --subnet with the network's subnet, or --ipam-opt tenant=T --ipam-opt network=N",
+            )
+        used = self._open | {network.open_pool for network in self._memory.networks.values()}
+        for number in OPEN_POOLS:
+            if (identity := open_pool(number)) not in used:
+                self._open.add(identity)
+                return {"PoolID": identity, "Pool": str(ANYWHERE), "Data": {}}
+        raise ExhaustedError(f"{_CREATE}: too many networks without --subnet", "add --subnet")
+
+    async def release_pool(self, body: Json) -> dict[str, Any]:
+        """Nothing was taken but an open pool's number."""
+        self._open.discard(text(body, "PoolID"))
         return {}
 
     async def request_address(self, body: Json) -> dict[str, Any]:
         """Reserve an address; a gateway is only named, since every host answers for it."""
-        pool, wanted = Pool.parse(needed(body, "PoolID")), address_of(body, "Address")
-        if object_of(body, "Options").get(_TYPE) == _GATEWAY:
+        identity, wanted = needed(body, "PoolID"), address_of(body, "Address")
+        is_gateways = object_of(body, "Options").get(_TYPE) == _GATEWAY
+        if is_gateways and (told := open_gateway(identity)):
+            return {"Address": str(host_prefix(told)), "Data": {}}
+        pool = self._pool(identity)
+        if is_gateways:
             address = wanted or GATEWAYS[pool.family]
             if not is_gateway(address, self._network(pool)):
                 raise InvalidError(
@@ -72,6 +99,12 @@ class Ipam:
             return {"Address": str(host_prefix(address)), "Data": {}}
         reserved = await self._requests.reserve(pool.network, pool.family, wanted)
         return {"Address": str(host_prefix(reserved)), "Data": {}}
+
+    def _pool(self, identity: str) -> Pool:
+        for network in self._memory.networks.values():
+            if network.open_pool == identity:
+                return Pool(network.key, 4)
+        return Pool.parse(identity)
 
     def _network(self, pool: Pool) -> Network:
         found = self._requests.network(pool.network)
@@ -88,6 +121,6 @@ class Ipam:
         An address that came with CreateEndpoint's answer has no pool here.
         """
         pool, address = text(body, "PoolID"), address_of(body, "Address")
-        if pool and address is not None:
-            self._requests.release(Pool.parse(pool).network, address)
+        if pool and address is not None and address != open_gateway(pool):
+            self._requests.release(self._pool(pool).network, address)
         return {}

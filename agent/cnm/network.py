@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Self
 
-from netfabric.agent.cnm.field import Json, only, prefix_of, text
+from netfabric.agent.cnm.field import Json, address_of, only, prefix_of, text
 from netfabric.fabric.errors import ConflictError, InvalidError, NotFoundError
 from netfabric.fabric.network import Network, Range
 from netfabric.fabric.prefix import Address, Family, Prefix, family_of
@@ -27,6 +27,8 @@ class DockerNetwork:
     network: str
     group: str = ""
     mtu: int = DEFAULT_MTU
+    open_pool: str = ""
+    """The id of the pool that was asked for before anybody said of which network; empty: the pool's id says it."""
 
     @property
     def key(self) -> str:
@@ -54,6 +56,33 @@ class Pool:
 
     def __str__(self) -> str:
         return f"{self.network}|{self.family}"
+
+
+ANYWHERE = ip_network("0.0.0.0/0")
+"""What an open pool seems to be: Docker tells which network it is of with CreateNetwork."""
+_OPEN_GATEWAYS = int(IPv4Address("169.254.2.0"))
+OPEN_POOLS = range(1, 0xF000)
+
+
+def open_pool(number: int) -> str:
+    """Return the id of an open pool."""
+    return f"?{number}|4"
+
+
+def open_gateway(identity: str) -> IPv4Address | None:
+    """Return the gateway by which CreateNetwork names an open pool; None for another pool."""
+    if not identity.startswith("?"):
+        return None
+    return IPv4Address(_OPEN_GATEWAYS + int(identity[1:].partition("|")[0]))
+
+
+def _open_pool_of(pools: Iterable[Json]) -> str:
+    """Return the id of the open pool among a CreateNetwork's, "" for none."""
+    for pool in pools:
+        gateway = address_of(pool, "Gateway")
+        if prefix_of(pool, "Pool") == ANYWHERE and gateway is not None:
+            return open_pool(int(gateway) - _OPEN_GATEWAYS)
+    return ""
 
 
 def named(options: Json, where: str) -> str:
@@ -113,22 +142,27 @@ def network_of(
     """Return the network that a CreateNetwork makes; raise a FabricError."""
     where = "docker network create"
     only(generic, ("tenant", "network", "group"), f"{where} -o")
-    key, all_ = named(generic, f"{where} -o"), list(all_)
-    for pool in pools:
-        key = find(all_, key, _pool_of(pool), where).key
-    if not key:
-        raise InvalidError(f"{where}: no address pool", "add --ipam-driver netfabric")
-    tenant, _, network = key.partition(":")
-    return DockerNetwork(identity, tenant, network, text(generic, "group"), _mtu(generic))
+    key, all_, pools = named(generic, f"{where} -o"), list(all_), list(pools)
+    unsaid, subnets = _open_pool_of(pools), [_subnet_of(pool) for pool in pools]
+    if not key and (unsaid or not pools):
+        raise InvalidError(f"{where}: no network is named", "add -o tenant=T -o network=N")
+    for subnet in subnets or [None]:
+        found = find(all_, key, subnet, where)
+        key = found.key
+    if unsaid:
+        range_of(found, 4)
+    group, mtu = text(generic, "group"), _mtu(generic)
+    return DockerNetwork(identity, found.tenant, found.name, group, mtu, unsaid)
 
 
-def _pool_of(pool: Json) -> Prefix | None:
+def _subnet_of(pool: Json) -> Prefix | None:
     if text(pool, "AddressSpace") not in ("", *SPACES.values()):  # a swarm's manager names none
         raise InvalidError(
             "docker network create: its addresses are another IPAM driver's",
             "add --ipam-driver netfabric",
         )
-    return prefix_of(pool, "Pool")
+    subnet = prefix_of(pool, "Pool")
+    return subnet if subnet != ANYWHERE else None
 
 
 def _mtu(generic: Json) -> int:

@@ -72,8 +72,11 @@ static int pump(int from, int to) {
 
 static void serve(int docker, int agent) {
     struct pollfd ends[] = {{.fd = docker, .events = POLLIN}, {.fd = agent, .events = POLLIN}};
-    while (ends[0].fd >= 0 && ends[1].fd >= 0) {
-        if (poll(ends, 2, -1) < 0 && errno != EINTR) die("poll");
+    while (ends[0].fd >= 0 || ends[1].fd >= 0) {
+        if (poll(ends, 2, -1) < 0) {
+            if (errno != EINTR) die("poll");
+            continue;
+        }
         if (ends[0].revents && !pump(docker, agent)) ends[0].fd = -1;
         if (ends[1].revents && !pump(agent, docker)) ends[1].fd = -1;
     }

@@ -14,11 +14,12 @@ from typing import Any, TypeAlias
 import structlog
 from aiohttp import web
 
-from netfabric.agent.cnm.driver import Driver, Scope
+from netfabric.agent.cnm.driver import Driver
 from netfabric.agent.cnm.field import Json
 from netfabric.agent.cnm.ipam import Ipam
 from netfabric.agent.cnm.memory import Memory
 from netfabric.agent.requests import AddressRequests
+from netfabric.agent.settings import Scope
 from netfabric.fabric.errors import ConflictError, FabricError, InvalidError, KernelError
 
 log = structlog.get_logger(__name__)
@@ -66,8 +67,8 @@ async def _activate(_: Json) -> dict[str, Any]:
 
 
 async def _no_gateway(_: Json) -> dict[str, Any]:
-    """Docker 28 asks whether a network needs a gateway's address of its pool: ours have one anyway."""
-    return {"SkipIPv4": True, "SkipIPv6": True}
+    """Have gateways asked for, as always: they cost no address, and one may say which network is meant."""
+    return {"SkipIPv4": False, "SkipIPv6": False}
 
 
 class CnmServer:
@@ -79,7 +80,9 @@ class CnmServer:
         """`state` is the file of what Docker says only once."""
         self._path = path
         self._memory = Memory(state)
-        self._calls = calls(Driver(requests, self._memory, scope), Ipam(requests))
+        self._calls = calls(
+            Driver(requests, self._memory, scope), Ipam(requests, self._memory, scope)
+        )
 
     async def run(self) -> None:
         """Serve until cancelled; raise ConflictError where another agent has the socket, KernelError, InvalidError."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from netfabric.agent.datapath.message import (
+    AF_INET6,
     AF_UNSPEC,
     CREATE,
     REPLACE,
@@ -23,7 +24,7 @@ _ADDRESS, _LOCAL, _CACHE_INFO, _FLAGS = 1, 2, 6, 8
 _SCOPE_HOST = 254
 _DEPRECATED = struct.pack("=IIII", 0, 0xFFFFFFFF, 0, 0)
 """Preferred for no time, valid forever."""
-_NO_DAD, _DAD_FAILED = 0x02, 0x08
+_NO_DAD, _DAD_FAILED, _IS_DEPRECATED = 0x02, 0x08, 0x20
 _FIXED = struct.Struct("=BBBBI")
 
 
@@ -37,6 +38,8 @@ class LinkAddress:
     """The other end's, on a point-to-point link."""
     failed: bool
     """Somebody else has it (RFC 4862, section 5.4.5)."""
+    only_answers: bool = False
+    """It is as `put_gateway` makes one."""
 
 
 def put(index: int, address: Address) -> Message:
@@ -72,7 +75,7 @@ def get_all(index: int = 0) -> Message:
 
 def parse(body: bytes) -> LinkAddress:
     """Return the address that a message describes."""
-    _, length, low_flags, _, index = _FIXED.unpack_from(body)
+    kind, length, low_flags, scope, index = _FIXED.unpack_from(body)
     found = attributes(body, 8)
     other = found.get(_ADDRESS) or found[_LOCAL]
     flags = integer(found.get(_FLAGS)) or low_flags
@@ -81,6 +84,7 @@ def parse(body: bytes) -> LinkAddress:
         address=ip_address(found.get(_LOCAL) or other),
         subnet=ip_network((other, length), strict=False),
         failed=bool(flags & _DAD_FAILED),
+        only_answers=bool(flags & _IS_DEPRECATED) if kind == AF_INET6 else scope == _SCOPE_HOST,
     )
 
 

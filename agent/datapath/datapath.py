@@ -19,6 +19,7 @@ from netfabric.agent.datapath import (
     overlay,
     port,
     route,
+    shaping,
     sysctl,
     vlan,
 )
@@ -265,6 +266,7 @@ class RoutedDatapath:
             parts = host_end.read(self._netlink, index, ipv6)
             if host_end.build(self._netlink, endpoint, index, parts, ipv6):
                 raise _without_ipv6(endpoint, f"host {endpoint.host}")
+        shaping.put(self._netlink, endpoint, index, fresh=found is None)
 
     def _remove(self, index: int) -> None:
         """Remove a pair at once (16 ms): only where something went wrong, or is in the way."""
@@ -292,7 +294,10 @@ class RoutedDatapath:
     def _bury(self, found: Link) -> None:
         parts = host_end.read(self._netlink, found.index, sysctl.has_ipv6())
         farewell = host_end.farewell(parts.routes)
-        refused = self._netlink.send(self._graveyard.burial(found.index, farewell))
+        requests = self._graveyard.burial(found.index, farewell)
+        if device := shaping.find(self._netlink, found.name):
+            requests += self._graveyard.burial(device.index)
+        refused = self._netlink.send(requests)
         self._graveyard.kick()
         if refused and self._find(found.name) is not None:
             raise min(refused.items())[1].error(f"link {found.name}: cannot be detached")
@@ -311,6 +316,7 @@ class RoutedDatapath:
             parts = host_end.read(self._netlink, found.index, host_end.wants_ipv6(endpoint))
             return (
                 *host_end.problems(found, parts, endpoint),
+                *shaping.problems(self._netlink, found, endpoint),
                 *self._problems_inside(found, endpoint),
                 *self._missing(guards),
             )
@@ -411,9 +417,16 @@ class RoutedDatapath:
         with self._lock:
             links = [link.parse(body) for body in self._netlink.dump(link.get_all())]
             self._graveyard.found(links)
+            self._bury_strays(links)
             objects: dict[KernelKey, KernelObject] = observe(self._netlink, links, self._routes)
             ruleset = self._nftables.read() if self._nftables is not None else None
         return KernelState(objects, ruleset)
+
+    def _bury_strays(self, links: Sequence[Link]) -> None:
+        """Remove what was left of endpoints' bandwidth when an earlier process died over it."""
+        for device in shaping.strays(links):
+            self._netlink.send(self._graveyard.burial(device.index))
+            self._graveyard.kick()
 
     def uplinks(self) -> tuple[Uplink, ...]:
         """See `base.Datapath`."""

@@ -15,6 +15,7 @@ from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import ConflictError, FabricError
 from netfabric.fabric.kernel import MAIN_TABLE, EndpointLink
 from netfabric.fabric.prefix import Address, Prefix, host_prefix
+from netfabric.fabric.profile import Bandwidth
 
 MAC = "02:4e:46:00:00:01"
 """Of every host end: the gateway's address in every container, so that none has to be looked up."""
@@ -144,7 +145,7 @@ def _owner(netlink: Netlink, prefix: Prefix, name: str) -> str:
     return f"on link {owner} (protocol {other.protocol})" if owner != name else ""
 
 
-def observed(found: Link, parts: Parts) -> EndpointLink:
+def observed(found: Link, parts: Parts, bandwidth: Bandwidth) -> EndpointLink:
     """Return the endpoint link that is really there: a missing part shows as a missing address or MAC."""
     macs = {n.address: n.mac for n in parts.neighbours}
     alike = set(macs.values())
@@ -158,6 +159,7 @@ def observed(found: Link, parts: Parts) -> EndpointLink:
         addresses=tuple(sorted(good | odd, key=_order)) if usable else (),
         mtu=found.mtu,
         table=table,
+        bandwidth=bandwidth,
     )
 
 

@@ -22,7 +22,13 @@ from netfabric.agent.datapath.message import (
     number,
     text,
 )
-from netfabric.fabric.kernel import LINK_GROUP, LINK_PREFIX, OVERLAY_GROUP, VLAN_GROUP
+from netfabric.fabric.kernel import (
+    LINK_GROUP,
+    LINK_PREFIX,
+    OVERLAY_GROUP,
+    SHAPER_GROUP,
+    VLAN_GROUP,
+)
 
 GROUP = LINK_GROUP
 GRAVES = range(0x4E470000, 0x4E470100)
@@ -44,7 +50,7 @@ _ADDRESS, _NAME, _MTU, _LINK, _INFO, _ALIAS, _AF_SPEC, _GROUP, _NS_FD = (
     28,
 )
 _MASTER = 10
-_OPERSTATE, _EXT_MASK, _NS_ID, _SKIP_STATS = 16, 29, 37, 8
+_QUEUE_LENGTH, _OPERSTATE, _EXT_MASK, _NS_ID, _SKIP_STATS = 13, 16, 29, 37, 8
 _OPER_UP = b"\x06"
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET_CONF, _INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 1, 8, 1
@@ -99,6 +105,11 @@ class Link:
     def vlan(self) -> bool:
         """Return whether it is a VLAN link of ours, by its marks."""
         return self.group == VLAN_GROUP and self.name.startswith(f"{LINK_PREFIX}q")
+
+    @property
+    def shaper(self) -> bool:
+        """Return whether an endpoint sends through it to keep its bandwidth."""
+        return self.group == SHAPER_GROUP and self.name.startswith(LINK_PREFIX)
 
     @property
     def buried(self) -> bool:
@@ -169,6 +180,11 @@ def set_down(index: int) -> Message:
 def renamed(name: str) -> bytes:
     """Return the attribute that renames."""
     return text(_NAME, name)
+
+
+def queueing(packets: int) -> bytes:
+    """Return the attribute of how many packets a link takes before it asks for a pause."""
+    return number(_QUEUE_LENGTH, packets)
 
 
 def grouped(group: int) -> bytes:

@@ -76,6 +76,8 @@ class News:
             self.ports.discard(found.index)
         if found.ours or found.port:
             self._our_link(found, gone, link.changed_flags(body), foreign)
+        elif found.shaper:
+            self.touched |= gone and foreign
         elif found.buried or found.index in self.ours:
             self.ours.discard(found.index)
             self.touched |= not found.buried

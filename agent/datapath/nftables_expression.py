@@ -19,6 +19,7 @@ from netfabric.fabric.ruleset import (
     Jump,
     Match,
     Rule,
+    SetDscp,
     SetMark,
     Verdict,
     Within,
@@ -169,10 +170,33 @@ def _look_up(fields: tuple[Field, ...], name: str, inside: bool) -> Iterator[byt
     yield _expression("lookup", string(1, name), u32(2, _FIRST_REGISTER32), *inverted)
 
 
+def _set_dscp(wanted: SetDscp) -> bytes:
+    """Write the DSCP into the first two octets of the IP header: IPv4's checksum follows."""
+    shift, checksum = (2, u32(6, 1) + u32(7, 10)) if wanted.family == 4 else (6, b"")
+    kept, value = ~(0x3F << shift) & 0xFFFF, wanted.value << shift
+    where = u32(2, _NETWORK_HEADER) + u32(3, 0) + u32(4, 2)
+    return b"".join(
+        (
+            _expression("payload", u32(1, _REGISTER), where),
+            _expression(
+                "bitwise",
+                u32(1, _REGISTER),
+                u32(2, _REGISTER),
+                u32(3, 2),
+                _value(4, pack(">H", kept)),
+                _value(5, pack(">H", value)),
+            ),
+            _expression("payload", u32(5, _REGISTER), where, checksum),
+        )
+    )
+
+
 def _verdict(verdict: Verdict) -> bytes:
     match verdict:
         case SetMark():
             return _set_mark(verdict) + _verdict("return")
+        case SetDscp():
+            return _set_dscp(verdict) + _verdict("return")
         case Jump(chain):
             inner = u32(_CODE, _JUMP) + string(_CHAIN, chain)
         case Goto(chain):

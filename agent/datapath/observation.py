@@ -1,9 +1,17 @@
 """Everything of ours in a kernel, read with a handful of dumps."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from netfabric.agent.datapath import neighbour, nexthop, overlay, port, sysctl, vlan
+from netfabric.agent.datapath import (
+    neighbour,
+    nexthop,
+    overlay,
+    port,
+    shaping,
+    sysctl,
+    vlan,
+)
 from netfabric.agent.datapath.host_end import Parts, observed
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.neighbour import Neighbour
@@ -11,6 +19,7 @@ from netfabric.agent.datapath.netlink import Netlink
 from netfabric.agent.datapath.route import Route
 from netfabric.agent.datapath.route_book import RouteBook
 from netfabric.fabric.kernel import KernelKey, KernelObject, Nexthop, NexthopGroup, key_of
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth
 
 
 def observe(
@@ -23,7 +32,9 @@ def observe(
     names = {found.index: found.name for found in links}
     fabric, on_links = routes.read(bodies, ours.keys() | buried, names)
     things: list[KernelObject] = [
-        *_endpoint_links(ours, on_links, _neighbours(netlink, ours)),
+        *_endpoint_links(
+            ours, on_links, _neighbours(netlink, ours), shaping.observed(netlink, links)
+        ),
         *_nexthops(netlink, names),
         *overlay.observe(netlink, links, sysctl.has_ipv6()),
         *vlan.observe(netlink, links),
@@ -40,7 +51,10 @@ def _neighbours(netlink: Netlink, ours: dict[int, Link]) -> list[Neighbour]:
 
 
 def _endpoint_links(
-    ours: dict[int, Link], routes: Sequence[Route], neighbours: Sequence[Neighbour]
+    ours: dict[int, Link],
+    routes: Sequence[Route],
+    neighbours: Sequence[Neighbour],
+    limits: Mapping[int, Bandwidth],
 ) -> list[KernelObject]:
     by_link: defaultdict[int, tuple[list[Route], list[Neighbour]]] = defaultdict(lambda: ([], []))
     for one in routes:
@@ -48,7 +62,9 @@ def _endpoint_links(
     for other in neighbours:
         by_link[other.index][1].append(other)
     return [
-        (port.observed if found.port else observed)(found, Parts(*by_link[index]))
+        port.observed(found, Parts(*by_link[index]))
+        if found.port
+        else observed(found, Parts(*by_link[index]), limits.get(index, NO_LIMITS))
         for index, found in ours.items()
     ]
 

@@ -24,7 +24,7 @@ def attach(netlink: Netlink, found: Link | None, endpoint: Endpoint) -> None:
     if found is None:
         raise KernelError(f"{what} is not there", "it is attached when it appears")
     if not found.port:
-        _refuse_others(netlink, found, what)
+        _refuse_others(netlink, found, endpoint, what)
     parts = host_end.read(netlink, found.index, sysctl.has_ipv6())
     refused = netlink.send(
         [
@@ -40,14 +40,15 @@ def attach(netlink: Netlink, found: Link | None, endpoint: Endpoint) -> None:
         raise min(refused.items())[1].error(what)
 
 
-def _refuse_others(netlink: Netlink, found: Link, what: str) -> None:
+def _refuse_others(netlink: Netlink, found: Link, endpoint: Endpoint, what: str) -> None:
     """A link that is the host's own, or somebody else's, is no port."""
     if found.group or found.master:
         raise ConflictError(
             f"{what} belongs to a bridge or to a group", "take it out: ip link set LINK nomaster"
         )
     there = [a.address for a in map(address.parse, netlink.dump(address.get_all(found.index)))]
-    if own := [one for one in there if not one.is_link_local]:
+    ours = gateways(endpoint)
+    if own := [one for one in there if not (one.is_link_local or one in ours)]:
         raise ConflictError(
             f"{what} has the host's address {own[0]}",
             "the addresses of a port are on its other end; uplinks are no ports",
@@ -90,7 +91,9 @@ def release(netlink: Netlink, found: Link, endpoint: Endpoint | None) -> None:
     """
     parts = host_end.read(netlink, found.index, sysctl.has_ipv6())
     beside = [one.address for one in parts.neighbours if one.address in parts.routed(parts.table())]
-    answered = gateways(endpoint) if endpoint is not None else GATEWAYS
+    there = map(address.parse, netlink.dump(address.get_all(found.index)))
+    marked = [one.address for one in there if one.only_answers]
+    answered = gateways(endpoint) if endpoint is not None else marked
     requests = [
         *host_end.farewell(parts.routes),
         *(neighbour.remove(found.index, one) for one in beside),
@@ -106,7 +109,8 @@ def observed(found: Link, parts: Parts) -> EndpointLink:
     """Return what of an endpoint is really on a link."""
     table = parts.table()
     routed = parts.routed(table)
-    macs = {n.mac for n in parts.neighbours if n.address in routed}
+    known = {n.address: n.mac for n in parts.neighbours}
+    macs = {known.get(one, "") for one in routed}
     return EndpointLink(
         name=found.name,
         mac=macs.pop() if len(macs) == 1 else "",

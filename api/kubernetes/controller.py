@@ -1,6 +1,7 @@
 """The leader's duty in a Kubernetes cluster: what its objects mean is worked out, and the store brought up to it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import structlog
@@ -9,10 +10,14 @@ from netfabric.api.commit import Commits
 from netfabric.api.kubernetes.access import Access
 from netfabric.api.kubernetes.resource import RESOURCES, RETRY, Following, Raw, Resource
 from netfabric.api.mirror import Mirror
+from netfabric.api.rest.writer import Writer
 from netfabric.fabric.cluster import Cluster
 from netfabric.fabric.controller_pods import decide_pods, differences
-from netfabric.fabric.errors import UnavailableError
+from netfabric.fabric.controller_services import decide_service
+from netfabric.fabric.errors import FabricError, UnavailableError
+from netfabric.fabric.service import Services
 from netfabric.fabric.view import ViewChange
+from netfabric.fabric.world import World, Write
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +25,8 @@ GATHER = 0.01
 """Seconds for which changes are gathered: a pod's ADD waits for its placement."""
 AGAIN = 1.0
 """Seconds after which a store that did not answer is tried again."""
+LATER = 10.0
+"""Seconds after which a Service that could have no object is tried again."""
 
 
 class Controller:
@@ -30,17 +37,21 @@ class Controller:
         access: Access,
         mirror: Mirror,
         commits: Commits,
+        writer: Writer,
         retry: tuple[float, float] = RETRY,
     ) -> None:
         """`retry`: seconds between attempts to reach the API, first and at most."""
         self._access = access
         self._mirror = mirror
         self._commits = commits
+        self._writer = writer
         self._retry = retry
-        self._cluster = Cluster()
+        self._cluster, self._services = Cluster(), Services()
         self._listed: set[Resource] = set()
         self._pods: set[str] = set()
         self._filters: set[str] = set()
+        self._due: set[str] = set()
+        """Services of which the object may not be as it should."""
         self._broken: dict[str, str] = {}
         self._wake = asyncio.Event()
         self.leading = False
@@ -48,7 +59,7 @@ class Controller:
 
     async def run(self) -> None:
         """Follow and write until cancelled: whoever led before left what it knew in the store, and no more."""
-        self._cluster, self._broken = Cluster(), {}
+        self._cluster, self._services, self._broken = Cluster(), Services(), {}
         self._listed.clear()
         self.leading = True
         log.info("following Kubernetes", api=self._access.host)
@@ -87,29 +98,38 @@ class Controller:
     def _verbs(
         self, resource: Resource
     ) -> tuple[Callable[[Raw], None], Callable[[str], None], set[str]]:
-        cluster = self._cluster
+        cluster, services = self._cluster, self._services
         match resource.name:
             case "namespaces":
                 return cluster.put_namespace, cluster.remove_namespace, {*cluster.namespaces}
             case "pods":
                 return cluster.put_pod, cluster.remove_pod, {*cluster.pods}
+            case "services":
+                return services.put_service, services.remove_service, {*services.known}
+            case "endpointslices":
+                return services.put_slice, services.remove_slice, {*services.slices}
             case _:
                 return cluster.put_policy, cluster.remove_policy, {*cluster.policies}
 
     # what is stored
 
     def _stored(self, change: ViewChange) -> None:
-        """Somebody wrote pods or filters: see whether they are as they should be."""
-        if self.leading and (change.pods or change.filters):
+        """Somebody wrote pods, filters or services: see whether they are as they should be."""
+        services = {key for type_, key in change.objects if type_ == "serviceLB"}
+        if self.leading and (change.pods or change.filters or services):
             self._pods.update(pod for _, pod in change.pods)
             self._filters |= change.filters
+            marks = self._mirror.view.services
+            self._due.update(name for name, key in marks.items() if key in services)
             self._wake.set()
 
     async def _write(self) -> None:
         while len(self._listed) < len(RESOURCES):
             await self._changed()
         self._cluster.settle()
+        self._services.settle()
         self._pods, self._filters = differences(self._mirror.view, self._cluster)
+        self._due = self._mirror.view.services.keys() | self._services.wanted.keys()
         log.info(
             "Kubernetes listed",
             pods=len(self._cluster.placements),
@@ -120,11 +140,14 @@ class Controller:
             self._complain()
             try:
                 await self._bring_up()
+                await self._bring_up_services()
             except UnavailableError as error:
                 log.warning("what Kubernetes says waits for the store", error=str(error))
                 await asyncio.sleep(AGAIN)
                 continue
-            await self._changed()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LATER if self._due else None):
+                    await self._changed()
 
     async def _changed(self) -> None:
         await self._wake.wait()
@@ -145,6 +168,34 @@ class Controller:
             pass
         self._pods -= pods
         self._filters -= filters
+
+    async def _bring_up_services(self) -> None:
+        """Write the objects of Services; what cannot be, for want of a network perhaps, is tried again later."""
+        due, self._due = self._due | self._services.settle(), set()
+        for key in sorted(due):
+            try:
+                while await self._write_service(key):
+                    pass
+            except UnavailableError:
+                self._due |= due
+                raise
+            except FabricError as error:
+                self._due.add(key)
+                log.warning("a Service has no object here", service=key, error=str(error))
+
+    async def _write_service(self, key: str) -> bool:
+        """Take a step towards a Service's object; return whether there was one to take."""
+        wrote = False
+
+        def decide(world: World) -> Write:
+            nonlocal wrote
+            marks, wanted = self._mirror.view.services, self._services.wanted.get(key)
+            write = decide_service(world, marks, key, wanted)
+            wrote = bool(write)
+            return write
+
+        await self._writer.write(decide)
+        return wrote
 
     def _complain(self) -> None:
         """Say once of each policy that cannot be read, why."""

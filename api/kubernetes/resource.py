@@ -39,6 +39,8 @@ RESOURCES = (
     Resource("namespaces", "/api/v1/namespaces"),
     Resource("pods", "/api/v1/pods"),
     Resource("networkpolicies", "/apis/networking.k8s.io/v1/networkpolicies"),
+    Resource("services", "/api/v1/services"),
+    Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices"),
 )
 """All that the controller reads, with the verbs list and watch: the manifests grant no more."""
 

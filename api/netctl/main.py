@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from netfabric.api.netctl import login, policy, routing, services, settings, tenancy, whole
+from netfabric.api.netctl import login, pods, policy, routing, services, settings, tenancy, whole
 from netfabric.api.netctl.client import Netmaster, read_token
 from netfabric.api.netctl.kind import Words
 from netfabric.fabric.errors import FabricError, InvalidError, UnavailableError
@@ -68,6 +68,7 @@ for _command in (
     routing.host,
     settings.global_,
     settings.endpoint,
+    pods.pod,
     settings.version,
     services.service,
     services.app_profile,

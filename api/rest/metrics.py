@@ -73,6 +73,7 @@ class _Held:
         yield sessions
         for name, help_, value in (
             ("endpoints", "Attached containers.", len(view.endpoints)),
+            ("pods", "Pods of Kubernetes whose place is known.", len(view.pods)),
             ("hosts", "Hosts whose agent is connected.", len(view.hosts)),
             ("blocks", "Address blocks held by hosts.", len(view.blocks)),
             ("loans", "Addresses borrowed of other hosts' blocks.", len(view.loans)),

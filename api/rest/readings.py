@@ -1,4 +1,4 @@
-"""The read-only collections of `/api/v2`: endpoints, hosts, sessions, routes, blocks, verdicts."""
+"""The read-only collections of `/api/v2`: endpoints, hosts, sessions, routes, blocks, pods, verdicts."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -7,6 +7,7 @@ from netfabric.api.rest.verdicts import verdicts
 from netfabric.fabric.errors import InvalidError, NotFoundError
 from netfabric.fabric.intent import contains
 from netfabric.fabric.oper import session_oper
+from netfabric.fabric.placement import pod_of
 from netfabric.fabric.prefix import Prefix, host_prefix, parse_prefix
 from netfabric.fabric.route import LearnedRoute
 from netfabric.fabric.session import SessionStatus
@@ -170,6 +171,38 @@ def blocks(view: View, query: Query) -> list[Item]:
     ]
 
 
+def pods(view: View, query: Query) -> list[Item]:
+    """Return the pods of a Kubernetes cluster; filters host, namespace, tenant, network."""
+    _only(view, {**query, "host": ""}, ("host", "namespace", "tenant", "network"))
+    addresses: dict[str, list[str]] = {}
+    for endpoint in view.endpoints.values():
+        placed = view.pods.get(pod_of(endpoint.name, endpoint.labels))
+        if placed is not None and placed.fits(endpoint):
+            addresses.setdefault(placed.pod, []).extend(map(str, endpoint.addresses))
+    return [
+        {
+            "key": key,
+            "host": p.host,
+            "state": "attached" if key in addresses else "expected",
+            "tenant": p.tenant,
+            "network": p.network,
+            "group": p.group,
+            "filter": p.filter,
+            "peers": list(p.peers),
+            "labels": dict(p.labels),
+            "addresses": addresses.get(key, []),
+        }
+        for key, p in sorted(view.pods.items())
+        if _pass(
+            query,
+            host=p.host,
+            namespace=key.partition("/")[0],
+            tenant=p.tenant,
+            network=p.network,
+        )
+    ]
+
+
 def in_use(view: View, network: str, block: Prefix) -> int:
     """Return how many addresses of a block endpoints have."""
     return sum(
@@ -184,5 +217,6 @@ READINGS: Mapping[str, Callable[[View, Query], list[Item]]] = {
     "sessions": sessions,
     "routes": routes,
     "blocks": blocks,
+    "pods": pods,
     "verdicts": verdicts,
 }

@@ -176,6 +176,15 @@ READINGS: Mapping[str, tuple[Schema, tuple[str, ...]]] = {
         ),
         ("host", "network"),
     ),
+    "pods": (
+        _object(
+            dict.fromkeys(("key", "host", "tenant", "network", "group", "filter"), TEXT)
+            | {"state": {"enum": ["attached", "expected"]}, "peers": TEXTS}
+            | {"labels": {"type": "object"}, "addresses": TEXTS},
+            ["key", "host", "state", "tenant", "network"],
+        ),
+        ("host", "namespace", "tenant", "network"),
+    ),
     "verdicts": (
         _object(
             {"key": TEXT, "from": _END, "to": _END, "protocol": NUMBER, "port": NUMBER}

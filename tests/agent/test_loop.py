@@ -27,7 +27,7 @@ from netfabric.fabric.errors import (
     UnavailableError,
 )
 from netfabric.fabric.events import PathsReceived, PeerDown, PeerUp
-from netfabric.fabric.kernel import KernelRoute, KernelState, NexthopGroup, Uplink
+from netfabric.fabric.kernel import MAIN_TABLE, KernelRoute, KernelState, NexthopGroup, Uplink
 from netfabric.fabric.prefix import Address
 from netfabric.fabric.route import PathAttributes
 from netfabric.fabric.session import EndpointsChanged, Hello, RoutesLearned
@@ -219,7 +219,7 @@ async def test_check_says_what_is_wrong(path: Path) -> None:
     kernel = kernel_with("c1")
     async with running(path, kernel) as rig:
         endpoint = await rig.callers.attach(request("c1"))
-        del kernel.endpoint_routes[FIRST[0]]
+        del kernel.endpoint_routes[MAIN_TABLE, FIRST[0]]
         assert await rig.callers.check(endpoint.key)
         with pytest.raises(NotFoundError, match="c2/eth0"):
             await rig.callers.check(key("c2"))

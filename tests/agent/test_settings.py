@@ -59,6 +59,19 @@ def test_the_pace_of_a_del_reaches_the_brain() -> None:
     assert (asked.drain, asked.cool_down) == (1.5, 9.0)
 
 
+def test_docker_is_served_where_it_looks_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NETPLUGIN_CNM_SOCKET")  # of the tests
+    default = _settings()
+    assert (str(default.cnm_socket), default.cnm_scope) == (
+        "/run/docker/plugins/netfabric.sock",
+        "local",
+    )
+    assert _settings("--cnm-socket", "none").cnm_socket is None
+    assert _settings("--cnm-scope", "global").cnm_scope == "global"
+
+
 def test_the_file_may_come_from_the_environment(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +118,8 @@ def test_no_netmasters(text: str) -> None:
         (("--cool-down", "soon"), "soon"),
         (("--drain", "-0.1"), "--drain -0.1"),
         (("--log-level", "loud"), "loud"),
+        (("--cnm-socket", "plugin.sock"), "--cnm-socket plugin.sock"),
+        (("--cnm-scope", "swarm"), "swarm"),
         (("--config", "/no/such.toml"), "/no/such.toml"),
         (("--unknown",), "--unknown"),
         (("run", "away"), "away"),

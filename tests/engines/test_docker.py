@@ -17,6 +17,7 @@ from tests.engines.dockerd import BOX, Dockerd, missing
 pytestmark = [
     pytest.mark.netns,
     pytest.mark.slow,
+    pytest.mark.engines,
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
 HOSTS = ("host1", "host2")
@@ -58,10 +59,11 @@ def scope(lab: Lab, daemons: Pair, wanted: str) -> None:
 
 @pytest.fixture
 def local(lab: Lab, daemons: Pair) -> Iterator[Pair]:
-    """Both, with a Docker network `blue` each; everything is gone afterwards."""
+    """Both, with a Docker network `blue` each, one made with all options, one with as few as can be."""
     scope(lab, daemons, "local")
-    for daemon in daemons:
-        daemon(*CREATE, "--subnet", "10.1.0.0/16", "-o", "network=lab", "blue")
+    subnets = ("--subnet", "10.1.0.0/16", "--ipv6", "--subnet", "fd10:1::/64")
+    for daemon, more in zip(daemons, (subnets, ()), strict=True):
+        daemon(*CREATE, *more, "-o", "network=lab", "blue")
     yield daemons
     for daemon in daemons:
         if ids := daemon.ids():
@@ -75,9 +77,11 @@ CREATE = ("network", "create", "-d", "netfabric", "--ipam-driver", "netfabric")
 
 def test_containers_of_two_racks(local: Pair) -> None:
     one, two = local
-    one.run("web", "--network", "blue", "--ip", "10.1.0.50", "--mac-address", "02:00:00:00:aa:01")
+    asked = ("--ip", "10.1.0.50", "--ip6", "fd10:1::50", "--mac-address", "02:00:00:00:aa:01")
+    one.run("web", "--network", "blue", *asked)
     two.run("web", "--network", "blue")
     assert one.address("web", "blue") == "10.1.0.50"
+    assert one.address("web", "blue", 6) == "fd10:1::50"
     assert "02:00:00:00:aa:01" in one("exec", "web", "/bin/ip", "link", "show", "dev", "eth0")
     for family in (4, 6):
         one.reaches("web", two.address("web", "blue", family))

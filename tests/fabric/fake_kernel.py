@@ -15,23 +15,30 @@ from netfabric.fabric.errors import (
     NamespaceGoneError,
 )
 from netfabric.fabric.kernel import (
+    MAIN_TABLE,
     EndpointLink,
+    ForwardingEntry,
     KernelKey,
     KernelObject,
     KernelRoute,
     KernelState,
+    Neighbour,
     Nexthop,
     NexthopGroup,
     Operation,
+    TableRule,
     Uplink,
+    VxlanLink,
     key_of,
 )
 from netfabric.fabric.prefix import Address, Prefix, host_prefix
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth
 from netfabric.fabric.ruleset import Element
 from netfabric.fabric.ruleset_plan import Transaction
 
 OUR_METRIC = 20
 Owner = Literal["ours", "foreign"]
+Behind = ForwardingEntry | Neighbour
 
 
 @dataclass(slots=True)
@@ -52,10 +59,12 @@ class HostLink:
     ours: bool = False
     mac: str = ""
     mtu: int = 1500
+    table: int = MAIN_TABLE
     namespace: str = ""
     interface: str = ""
     neighbours: dict[Address, str] = field(default_factory=dict)
     addresses: tuple[Uplink, ...] = ()
+    bandwidth: Bandwidth = NO_LIMITS
 
 
 @dataclass(slots=True)
@@ -64,8 +73,12 @@ class FakeKernel:
 
     namespaces: dict[str, dict[str, Inside]] = field(default_factory=dict)
     links: dict[str, HostLink] = field(default_factory=dict)
-    endpoint_routes: dict[Address, str] = field(default_factory=dict)
-    """/32s and /128s of ours, to links."""
+    endpoint_routes: dict[tuple[int, Address], str] = field(default_factory=dict)
+    """/32s and /128s of ours by table, to links."""
+    devices: dict[str, VxlanLink] = field(default_factory=dict)
+    behind: dict[KernelKey, Behind] = field(default_factory=dict)
+    """What stands on the devices."""
+    rules: dict[KernelKey, TableRule] = field(default_factory=dict)
     nexthops: dict[int, tuple[Nexthop | NexthopGroup, Owner]] = field(default_factory=dict)
     routes: dict[tuple[int, Prefix, int], tuple[KernelRoute | str, Owner]] = field(
         default_factory=dict
@@ -98,7 +111,7 @@ class FakeKernel:
 
     def attach(self, endpoint: Endpoint) -> None:
         self._may_fail()
-        inside = self.namespaces.get(endpoint.namespace)
+        inside = {} if endpoint.handed_over else self.namespaces.get(endpoint.namespace)
         if inside is None:
             raise NamespaceGoneError(
                 f"network namespace {endpoint.namespace}: there is none", "the container has ended"
@@ -108,13 +121,16 @@ class FakeKernel:
             ours=True,
             mac=endpoint.mac,
             mtu=endpoint.mtu,
+            table=endpoint.table,
             namespace=endpoint.namespace,
             interface=endpoint.key.interface,
             neighbours=dict.fromkeys(endpoint.addresses, endpoint.mac),
+            bandwidth=endpoint.bandwidth.kept,
         )
-        for address in [a for a, link in self.endpoint_routes.items() if link == endpoint.link]:
-            del self.endpoint_routes[address]
-        self.endpoint_routes.update(dict.fromkeys(endpoint.addresses, endpoint.link))
+        for place in [p for p, link in self.endpoint_routes.items() if link == endpoint.link]:
+            del self.endpoint_routes[place]
+        for address in endpoint.addresses:
+            self.endpoint_routes[endpoint.table, address] = endpoint.link
         inside[endpoint.key.interface] = Inside(endpoint.link, set(endpoint.addresses))
         self.watch()
 
@@ -129,7 +145,8 @@ class FakeKernel:
                 "choose another interface name",
             )
         for address in endpoint.addresses:
-            if self.endpoint_routes.get(address, endpoint.link) != endpoint.link:
+            place = (endpoint.table, address)
+            if self.endpoint_routes.get(place, endpoint.link) != endpoint.link:
                 raise ConflictError(f"the host has a route to {address} already", "remove it")
 
     def filter(self, rules: Transaction) -> None:
@@ -145,8 +162,8 @@ class FakeKernel:
         if link is None or not link.ours:
             return
         del self.links[name]
-        for address in [a for a, on in self.endpoint_routes.items() if on == name]:
-            del self.endpoint_routes[address]
+        for place in [p for p, on in self.endpoint_routes.items() if on == name]:
+            del self.endpoint_routes[place]
         self.namespaces.get(link.namespace, {}).pop(link.interface, None)
         self.watch()
 
@@ -156,7 +173,14 @@ class FakeKernel:
             self._remove_link(inside.link)
 
     def check(self, endpoint: Endpoint, guards: Sequence[Element] = ()) -> tuple[str, ...]:
-        wanted = EndpointLink(endpoint.link, endpoint.mac, endpoint.addresses, endpoint.mtu)
+        wanted = EndpointLink(
+            endpoint.link,
+            endpoint.mac,
+            endpoint.addresses,
+            endpoint.mtu,
+            table=endpoint.table,
+            bandwidth=endpoint.bandwidth.kept,
+        )
         if self.links.get(endpoint.link) is None:
             return (f"link {endpoint.link} is gone",)
         if self._endpoint_link(endpoint.link) != wanted:
@@ -192,6 +216,32 @@ class FakeKernel:
                 self._put_nexthop(thing)
             case KernelRoute():
                 self._put_route(thing)
+            case VxlanLink():
+                self._put_device(thing)
+            case ForwardingEntry() | Neighbour():
+                if thing.link not in self.devices:
+                    raise KernelError(f"{key_of(thing)}: link {thing.link} is gone")
+                self.behind[key_of(thing)] = thing
+            case TableRule():
+                self.rules[key_of(thing)] = thing
+
+    def _put_device(self, thing: VxlanLink) -> None:
+        """As the kernel does: another VNI is another device, and what stood on the first goes."""
+        if thing.name in self.links:
+            raise ConflictError(f"link {thing.name} is not ours", "remove it")
+        found = self.devices.get(thing.name)
+        if found is not None and (found.vni, found.local) != (thing.vni, thing.local):
+            self.remove_device(thing.name)
+        self.devices[thing.name] = thing
+
+    def remove_device(self, name: str) -> None:
+        """With a device go its entries, its neighbours, and the routes over it."""
+        del self.devices[name]
+        for key in [key for key, thing in self.behind.items() if thing.link == name]:
+            del self.behind[key]
+        for place, (route, _) in list(self.routes.items()):
+            if isinstance(route, KernelRoute) and route.link == name:
+                del self.routes[place]
 
     def _put_nexthop(self, thing: Nexthop | NexthopGroup) -> None:
         found = self.nexthops.get(thing.id)
@@ -213,6 +263,8 @@ class FakeKernel:
             raise ConflictError(f"route {thing.prefix}: somebody else's is there", "remove it")
         if thing.nexthop and thing.nexthop not in self.nexthops:
             raise KernelError(f"route {thing.prefix}: Nexthop id does not exist")
+        if thing.link and thing.link not in self.devices | self.links:
+            raise KernelError(f"route {thing.prefix}: link {thing.link} is gone")
         self.routes[place] = (thing, "ours")
 
     def _remove(self, thing: KernelObject) -> None:
@@ -225,6 +277,13 @@ class FakeKernel:
             case KernelRoute(prefix=prefix, table=table):
                 if self.routes.get((table, prefix, OUR_METRIC), ("", "foreign"))[1] == "ours":
                     del self.routes[table, prefix, OUR_METRIC]
+            case VxlanLink(name=name):
+                if name in self.devices:
+                    self.remove_device(name)
+            case ForwardingEntry() | Neighbour():
+                self.behind.pop(key_of(thing), None)
+            case TableRule():
+                self.rules.pop(key_of(thing), None)
 
     def _drop_nexthop(self, number: int) -> None:
         """As the kernel does: routes by it go, groups lose a member, and go with their last."""
@@ -256,12 +315,18 @@ class FakeKernel:
     def _endpoint_link(self, name: str) -> EndpointLink:
         link = self.links[name]
         macs = set(link.neighbours.values())
-        good = [a for a, on in self.endpoint_routes.items() if on == name and a in link.neighbours]
+        good = [
+            a
+            for (table, a), on in self.endpoint_routes.items()
+            if on == name and table == link.table and a in link.neighbours
+        ]
         return EndpointLink(
             name,
             macs.pop() if len(macs) == 1 else "",
             tuple(sorted(good, key=lambda a: (a.version, int(a)))) if link.up else (),
             link.mtu,
+            table=link.table,
+            bandwidth=link.bandwidth,
         )
 
     def observe(self) -> KernelState:
@@ -270,6 +335,7 @@ class FakeKernel:
         ]
         things += [thing for thing, owner in self.nexthops.values() if owner == "ours"]
         things += [r for r, owner in self.routes.values() if isinstance(r, KernelRoute)]
+        things += [*self.devices.values(), *self.behind.values(), *self.rules.values()]
         return KernelState({key_of(thing): thing for thing in things})
 
     def uplinks(self) -> tuple[Uplink, ...]:
@@ -283,23 +349,34 @@ class FakeKernel:
     def local_address_for(self, peer: Address) -> Address | None:
         return next((u.address for u in self.uplinks() if peer in u.subnet), None)
 
-    def way(self, address: Address | str) -> str:
+    def way(self, address: Address | str, mark: int = 0) -> str:
         """Return where a packet to an address leaves: links joined by "+", "unreachable", or ""."""
         target = ip_address(address) if isinstance(address, str) else address
-        if link := self.endpoint_routes.get(target):
+        table = self._table(target, mark)
+        if link := self.endpoint_routes.get((table, target)):
             return link if self.links[link].up else ""
-        on_link = next((u.link for u in self.uplinks() if target in u.subnet), "")
+        on_main = self.uplinks() if table == MAIN_TABLE else ()
+        on_link = next((u.link for u in on_main if target in u.subnet), "")
         fitting = [
             (-prefix.prefixlen, metric, route)
-            for (_, prefix, metric), (route, _) in self.routes.items()
-            if target in prefix
+            for (own, prefix, metric), (route, _) in self.routes.items()
+            if own == table and target in prefix
         ]
         if on_link or not fitting:
             return on_link
         route = min(fitting, key=lambda found: found[:2])[2]
         if isinstance(route, str):
             return route
+        if route.link:
+            return route.link
         return "+".join(self._leaves(route.nexthop)) if route.nexthop else "unreachable"
+
+    def _table(self, target: Address, mark: int) -> int:
+        for rule in sorted(self.rules.values(), key=lambda rule: rule.priority):
+            marked = rule.mask and mark & rule.mask == rule.mark
+            if rule.family == target.version and marked:
+                return rule.table
+        return MAIN_TABLE
 
     def _leaves(self, number: int) -> list[str]:
         thing = self.nexthops[number][0]
@@ -310,5 +387,5 @@ class FakeKernel:
     def reaches(self, prefix: Prefix) -> bool:
         """Return whether the address of a /32 or /128 is attached here."""
         return host_prefix(prefix.network_address) == prefix and (
-            prefix.network_address in self.endpoint_routes
+            (MAIN_TABLE, prefix.network_address) in self.endpoint_routes
         )

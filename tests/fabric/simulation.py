@@ -328,7 +328,7 @@ class SimHost:
         path = f"/run/netns/{name}"
         inside = self.kernel.namespaces.get(path, {})
         for end in list(inside.values()):
-            on = [a for a, link in self.kernel.endpoint_routes.items() if link == end.link]
+            on = [a for (_, a), link in self.kernel.endpoint_routes.items() if link == end.link]
             self.broken.update(on)
             self.kernel._remove_link(end.link)
         if namespace_too:
@@ -348,7 +348,7 @@ class SimHost:
     # what is there
 
     def attached(self) -> dict[Address, str]:
-        return dict(self.kernel.endpoint_routes)
+        return {address: link for (_, address), link in self.kernel.endpoint_routes.items()}
 
     def idle(self, *names: str) -> bool:
         return not any(self.queues[name] for name in names or QUEUES)

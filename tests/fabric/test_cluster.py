@@ -216,8 +216,10 @@ def test_labels_say_where_a_pod_belongs() -> None:
     cluster.put_pod(as_object(Pod("a", "y", "h1", labels={"io.contiv.tenant": "green"})))
     cluster.settle()
     assert cluster.placements == {
-        "a/x": Placement("a/x", "h1", "", "red", "blue", "web"),
-        "a/y": Placement("a/y", "h1", "", "green", "default-net"),
+        "a/x": Placement("a/x", "h1", "", "red", "blue", "web", labels=tuple(sorted(own.items()))),
+        "a/y": Placement(
+            "a/y", "h1", "", "green", "default-net", labels=(("io.contiv.tenant", "green"),)
+        ),
     }
     cluster.put_namespace(namespace("a"))
     assert cluster.settle()[0] == {"a/x", "a/y"}

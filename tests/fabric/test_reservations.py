@@ -18,7 +18,13 @@ from netfabric.fabric.errors import (
     NotFoundError,
     UnavailableError,
 )
-from netfabric.fabric.events import JournalState, KernelObserved, ReleaseRequested, ReserveRequested
+from netfabric.fabric.events import (
+    CollectRequested,
+    JournalState,
+    KernelObserved,
+    ReleaseRequested,
+    ReserveRequested,
+)
 from netfabric.fabric.kernel import KernelState
 from netfabric.fabric.prefix import Address
 from netfabric.fabric.reservations import RESERVED_FOR
@@ -33,6 +39,7 @@ from tests.fabric.script import (
     of,
     request,
     told,
+    withdrawn,
 )
 
 FIRST, SECOND = ip_address("10.1.0.1"), ip_address("10.1.0.2")
@@ -172,3 +179,9 @@ def test_a_docker_endpoint_whose_link_is_gone_ends(script: Script) -> None:
     seen = script(KernelObserved(KernelState({})))
     assert [attach.endpoint.key for attach in of(seen, Attach)] == [other.key]
     assert script.host.attachments.known[docker.key].phase is not Phase.UP
+
+
+def test_a_gc_of_all_of_cni_leaves_docker_alone(script: Script) -> None:
+    script.up(replace(request("one"), labels=((DOCKER_LABEL, "n1"),)))
+    script.up(request("two"))
+    assert withdrawn(script(CollectRequested(99, frozenset()))) == {"10.1.0.2/32"}

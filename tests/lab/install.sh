@@ -1,5 +1,6 @@
 #!/bin/sh
-# install.sh lab|test: what the lab (or the tests besides) needs, where it is missing; says what it does.
+# install.sh lab|test|engines: what the lab (or the tests besides, or those with container engines) needs, where it
+# is missing; says what it does.
 #
 # Debian packages, the Python environment .venv/ with netfabric in it, and the CNI plugin. Services that the
 # packages bring are not started: the lab runs switches and etcd by itself, in network namespaces of its own.
@@ -10,7 +11,9 @@ LAB="python3 python3-venv gcc libc6-dev iproute2 iputils-ping nftables procps ut
      etcd-server etcd-client frr bird2 gobgpd"
 TEST="containernetworking-plugins openssl iperf3 tcpdump shellcheck ruby git
       busybox-static user-mode-linux"
-SERVICES="etcd frr bird bird6 gobgpd"
+ENGINES="busybox-static"
+DOCKER="docker.io iptables"
+SERVICES="etcd frr bird bird6 gobgpd docker containerd"
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'install: %s\n' "$*"; }
@@ -70,5 +73,10 @@ test)
     debian_packages "$TEST"
     python_environment "[dev,kubernetes]"
     ;;
-*) die "usage: install.sh lab|test" ;;
+engines)
+    debian_packages "$ENGINES"
+    # Another Docker than Debian's would have to go for it: the tests take what is there.
+    command -v dockerd >/dev/null || debian_packages "$DOCKER"
+    ;;
+*) die "usage: install.sh lab|test|engines" ;;
 esac

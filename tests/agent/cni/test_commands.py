@@ -23,6 +23,7 @@ from netfabric.fabric.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth, Limit
 from tests.agent.cni.conftest import Ledger, Ran, configuration, variables
 
 KEY = EndpointKey("c0ffee", "eth0")
@@ -135,6 +136,23 @@ async def test_an_interface_of_an_earlier_plugin_is_not_made_again(ledger: Ledge
     code, message = await refused(ledger, "ADD", stdin, CNI_IFNAME="net0")
     assert (code, "net0" in message) == (101, True)
     assert not ledger.seen
+
+
+@pytest.mark.parametrize("spell", [str, lambda key: key[0].upper() + key[1:]])
+async def test_a_bandwidth_is_asked_for_in_bits(ledger: Ledger, spell: Any) -> None:
+    """CONVENTIONS.md: ingress is towards the container; bursts are in bits, too. containerd's keys are capitalised."""
+    rates = {
+        "ingressRate": 8_000_000,
+        "ingressBurst": 800_000,
+        "egressRate": 4_000,
+        "egressBurst": 0,
+    }
+    limits = {spell(key): value for key, value in rates.items()}
+    await run(ledger, "ADD", configuration(runtimeConfig={"bandwidth": limits}))
+    await run(ledger, "ADD", configuration(runtimeConfig={"bandwidth": {}}), CNI_IFNAME="net1")
+    asked, free = ledger.seen
+    assert asked.bandwidth == Bandwidth(receive=Limit(8_000_000, 100_000), send=Limit(4_000))
+    assert free.bandwidth == NO_LIMITS
 
 
 async def test_name_servers_of_the_engine_count_more(ledger: Ledger) -> None:
@@ -314,6 +332,8 @@ async def test_a_wrong_variable_is_code_4(
         ({"runtimeConfig": {"dns": {"Servers": "10.0.0.1"}}}, "runtimeConfig.dns.servers"),
         ({"runtimeConfig": {"aliases": "front"}}, "runtimeConfig.aliases"),
         ({"runtimeConfig": {"aliases": {"n": ["a b"]}}}, "runtimeConfig.aliases"),
+        ({"runtimeConfig": {"bandwidth": {"ingressRate": "1M"}}}, "bandwidth.ingressRate"),
+        ({"runtimeConfig": {"bandwidth": {"EgressBurst": -1}}}, "bandwidth.egressBurst"),
         ({"args": {"org.apache.mesos": 1}}, "args"),
         ({"args": {"org.apache.mesos": {"network_info": {"labels": []}}}}, "network_info.labels"),
         ({"prevResult": 7}, "prevResult"),

@@ -39,7 +39,13 @@ def test_install(tmp_path: Path) -> None:
                 "type": "netfabric",
                 "tenant": "default",
                 "network": "default-net",
-                "capabilities": {"ips": True, "mac": True, "dns": True, "aliases": True},
+                "capabilities": {
+                    "ips": True,
+                    "mac": True,
+                    "dns": True,
+                    "aliases": True,
+                    "bandwidth": True,
+                },
             }
         ],
     }

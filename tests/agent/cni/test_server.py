@@ -22,11 +22,12 @@ from netfabric.fabric.errors import InvalidError, KernelError
 from tests.agent.cni.conftest import Agent, Ledger, Shim, configuration, variables
 
 
-async def test_podman(shim: Shim, agent: Agent, ledger: Ledger) -> None:
-    """VERSION, ADD, DEL at 1.0.0; a reload is DEL and ADD with the old addresses and MAC."""
+@pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0"])
+async def test_podman(shim: Shim, agent: Agent, ledger: Ledger, version: str) -> None:
+    """VERSION, ADD, DEL; a reload is DEL and ADD with the old addresses and MAC, a restart without them."""
     base = {"name": "fabric", "capabilities": {"ips": True, "mac": True}}
     async with agent(ledger) as path:
-        stdin = configuration("1.0.0", socket=str(path), **base)
+        stdin = configuration(version, socket=str(path), **base)
         assert (await shim.call(variables("VERSION"), stdin)).status == 0
         pod = "IgnoreUnknown=1;K8S_POD_NAMESPACE=web;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=c0ffee"
         first = await shim.call(variables("ADD", CNI_ARGS=pod), stdin)
@@ -37,26 +38,30 @@ async def test_podman(shim: Shim, agent: Agent, ledger: Ledger) -> None:
         )
         result = {**base, "prevResult": old}
         gone = await shim.call(
-            variables("DEL", CNI_ARGS=reloaded), configuration(socket=str(path), **result)
+            variables("DEL", CNI_ARGS=reloaded), configuration(version, socket=str(path), **result)
         )
         again = await shim.call(variables("ADD", CNI_ARGS=reloaded), stdin)
+        await shim.call(variables("DEL", CNI_ARGS=pod), stdin)
+        restarted = await shim.call(variables("ADD", CNI_ARGS=pod), stdin)
     assert (first.status, gone.status, gone.out, again.status) == (0, 0, "", 0)
     assert again.json == old
+    assert restarted.status == 0
 
 
-async def test_containerd(shim: Shim, agent: Agent, ledger: Ledger) -> None:
-    """STATUS, ADD with arguments in any order, three DELs of which two have no namespace."""
+@pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0", "1.1.0"])
+async def test_containerd(shim: Shim, agent: Agent, ledger: Ledger, version: str) -> None:
+    """ADD with arguments in any order, three DELs of which two have no namespace; containerd 2 asks STATUS first."""
     pairs = ["IgnoreUnknown=1", "K8S_POD_NAMESPACE=d", "K8S_POD_NAME=p", "K8S_POD_UID=u"]
     random.shuffle(pairs)
     async with agent(ledger) as path:
         runtime = {"dns": {"Servers": ["10.0.0.53"], "Searches": None, "Options": []}}
-        stdin = configuration("1.1.0", socket=str(path), runtimeConfig=runtime)
+        stdin = configuration(version, socket=str(path), runtimeConfig=runtime)
         status = await shim.call(
             {"CNI_COMMAND": "STATUS", "CNI_PATH": "/opt/cni/bin"},
-            configuration("1.1.0", socket=str(path)),
+            configuration(version, socket=str(path)),
         )
         add = await shim.call(variables("ADD", CNI_ARGS=";".join(pairs)), stdin)
-        assert (status.status, add.status, len(ledger.up)) == (0, 0, 1)
+        assert (status.status, add.status, len(ledger.up)) == (version != "1.1.0", 0, 1)
         for namespace in ("/run/netns/blue", "", ""):
             environment = variables("DEL", CNI_NETNS=namespace, CNI_ARGS=";".join(pairs))
             done = await shim.call(environment, stdin)
@@ -328,3 +333,15 @@ async def test_a_path_that_cannot_be(ledger: Ledger, run_dir: Path) -> None:
     (run_dir / "file").touch()
     with pytest.raises(KernelError, match="CNI socket"):
         await CniServer(ledger, run_dir / "file" / "cni.sock").run()
+
+
+async def test_a_call_of_a_dead_shim_is_not_begun(agent: Agent, ledger: Ledger) -> None:
+    """Its engine goes on with the next call, and a late one must not undo that."""
+    async with agent(ledger) as path:
+        for command in ("ADD", "DEL"):
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.connect(str(path))
+                caller.send(request(variables(command), configuration()))
+        other = variables("ADD", CNI_CONTAINERID="other")
+        assert (await exchange(path, request(other, configuration())))[0] == 0
+    assert [asked.key.container for asked in ledger.seen] == ["other"]

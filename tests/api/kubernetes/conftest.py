@@ -12,6 +12,7 @@ from netfabric.api.commit import Commits
 from netfabric.api.kubernetes.access import load_access
 from netfabric.api.kubernetes.controller import Controller
 from netfabric.api.mirror import Mirror
+from netfabric.api.rest.writer import Writer
 from netfabric.api.store.base import Store
 from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.view import View
@@ -39,7 +40,8 @@ async def following(store: Store, config: Path) -> AsyncIterator[Following]:
     """A controller at work, as that of a leader."""
     access = await load_access(str(config))
     mirror = Mirror(store)
-    controller = Controller(access, mirror, Commits(store, mirror), RETRY)
+    writer = Writer(store, mirror)
+    controller = Controller(access, mirror, Commits(store, mirror), writer, RETRY)
     async with asyncio.TaskGroup() as tasks:
         work = [tasks.create_task(mirror.run())]
         await mirror.listed.wait()

@@ -10,6 +10,7 @@ import pytest
 
 from netfabric.api.kubernetes.access import load_access
 from netfabric.api.kubernetes.controller import Controller
+from netfabric.api.rest.writer import Writer
 from netfabric.api.store.base import Store
 from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.cluster import Cluster
@@ -100,7 +101,9 @@ async def leading(store: Store, name: str, config: Path) -> AsyncIterator[Netmas
     """A netmaster that follows the cluster whenever it leads."""
     access = await load_access(str(config))
     async with netmaster(store, name) as master, asyncio.TaskGroup() as tasks:
-        controller = Controller(access, master.mirror, master.control.hub.commits, RETRY)
+        writer = Writer(store, master.mirror)
+        commits = master.control.hub.commits
+        controller = Controller(access, master.mirror, commits, writer, RETRY)
         duty = tasks.create_task(master.control.election.while_leading(controller.run))
         try:
             yield master

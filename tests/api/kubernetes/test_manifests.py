@@ -93,7 +93,7 @@ async def test_rights_are_those_that_are_used_and_no_more(
 ) -> None:
     async with following(store, config) as found:
         await found.until(lambda: {verb for verb, *_ in api.requests} == {"list", "watch"})
-        await found.until(lambda: sum(verb == "watch" for verb, *_ in api.requests) >= 3)
+        await found.until(lambda: sum(verb == "watch" for verb, *_ in api.requests) >= 5)
     used = {(verb, group, resource) for verb, group, resource, _ in api.requests}
     (role,) = of("ClusterRole")
     granted = {

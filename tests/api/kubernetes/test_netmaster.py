@@ -32,7 +32,7 @@ async def test_the_leader_follows_the_cluster(api: Api, tmp_path: Path) -> None:
     assert asked == {
         (verb, resource)
         for verb in ("list", "watch")
-        for resource in ("namespaces", "pods", "networkpolicies")
+        for resource in ("namespaces", "pods", "networkpolicies", "services", "endpointslices")
     }
 
 

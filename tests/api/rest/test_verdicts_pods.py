@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from netfabric.api.rest.readings import pods
 from netfabric.api.rest.verdicts import verdicts
 from netfabric.fabric.cluster import Cluster
 from netfabric.fabric.controller_pods import decide_pods
@@ -67,3 +68,14 @@ def test_both_have_a_say(fabric: Fabric, source: str, port: str, action: str, re
 
 def test_what_no_policy_selects_is_open(fabric: Fabric) -> None:
     assert verdict(fabric, **{"from": "one", "to": "two", "port": "80"})["action"] == "allow"
+
+
+def test_pods_are_listed_with_what_they_have(fabric: Fabric) -> None:
+    found = {item["key"]: item for item in pods(fabric.view, {"namespace": "a"})}
+    assert found.keys() == {"a/one", "a/two", "a/other"}
+    one, two = found["a/one"], found["a/two"]
+    assert (one["state"], one["addresses"], one["group"]) == ("attached", ["10.1.0.1"], "web")
+    assert (bool(one["filter"]), two["filter"], len(two["peers"])) == (True, "", 1)
+    assert not pods(fabric.view, {"namespace": "b"})
+    fabric.view.apply((), ["/netfabric/v1/endpoint/h2/c-a-two/eth0"], 99)
+    assert [i["state"] for i in pods(fabric.view, {"host": "h2"})] == ["attached", "expected"]

@@ -136,7 +136,7 @@ async def test_a_container_that_ended_meanwhile_is_taken_down(
     machine.containers.pop("1").delete()
     machine.start(netmaster.address)
     await netmaster.until(lambda: not netmaster.endpoints, "netmaster forgets it")
-    assert machine.status()["endpoints"] == []
+    await machine.until(lambda: machine.status()["endpoints"] == [], "the journal has it, too")
 
 
 async def test_held_blocks_serve_without_netmaster(

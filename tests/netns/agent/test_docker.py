@@ -137,6 +137,36 @@ async def test_dockerd_restarts(docker: Docker, netmaster: SmallNetmaster) -> No
     await empty(docker)
 
 
+async def test_the_journal_is_lost(docker: Docker, netmaster: SmallNetmaster) -> None:
+    await docker.start(netmaster.address, *QUICK)
+    await docker.create(network="blue")
+    made = await docker.run("1")
+    await netmaster.until(lambda: netmaster.endpoints, "it is stored")
+    docker.machine.kill()
+    for file in (docker.machine.directory / "state").glob("journal.db*"):
+        file.unlink()
+    await docker.start(netmaster.address, *QUICK)
+    await pings(docker, "1", HOST)
+    other = await docker.run("2")
+    assert not {*bare(made)} & {*bare(other)}
+    await pings(docker, "2", bare(made)[0])
+    for container in (made, other):
+        await docker.stop(container)
+    await empty(docker)
+
+
+async def test_many_at_once(docker: Docker, netmaster: SmallNetmaster) -> None:
+    await docker.start(netmaster.address, *QUICK)
+    await docker.create(network="blue")
+    begun = await asyncio.gather(*(docker.begin("1") for _ in range(30)))
+    joined = await asyncio.gather(*map(docker.join, begun))
+    assert len({address for made in begun for address in bare(made)}) == 60
+    assert len({answer["Gateway"] for answer in joined}) == 30  # one sandbox
+    await asyncio.gather(*map(docker.stop, begun))
+    await empty(docker)
+    assert remembered(docker)["endpoints"] == []
+
+
 async def test_a_container_dies_with_its_dockerd(docker: Docker, netmaster: SmallNetmaster) -> None:
     """Nobody says Leave: the pair went with the namespace, and the endpoint follows."""
     await docker.start(netmaster.address, *QUICK)
@@ -146,6 +176,25 @@ async def test_a_container_dies_with_its_dockerd(docker: Docker, netmaster: Smal
     docker.machine.containers.pop("1").delete()
     await netmaster.until(lambda: not netmaster.endpoints, "it is gone")
     await empty(docker)
+
+
+async def test_a_network_may_be_named_by_o_alone(docker: Docker, netmaster: SmallNetmaster) -> None:
+    """Docker's IPAM calls don't have what -o says: the pool is open until CreateNetwork."""
+    netmaster.networks = (BLUE, RED)
+    await docker.start(netmaster.address, *QUICK)
+    other = Docker(docker.machine, network="m" * 64)
+    await other.create("", network="red")
+    await docker.create("", network="blue")
+    docker.machine.kill()
+    await docker.start(netmaster.address, *QUICK)
+    made = await docker.run("1")
+    assert ip_interface(made.addresses[0]) in ip_network(V4)
+    given = await other("IpamDriver.RequestAddress", PoolID=other.pool, Address="", Options={})
+    assert given["Address"].startswith("10.78.")
+    await docker.stop(made)
+    await docker.remove()
+    await other.remove()
+    assert remembered(docker) == {"networks": [], "endpoints": []}
 
 
 async def test_two_networks(docker: Docker, netmaster: SmallNetmaster) -> None:
@@ -234,7 +283,8 @@ async def test_a_group_is_guarded_before_libnetwork_has_the_link(
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"subnet": "10.9.0.0/16"}, "no network has subnet"),
-    ({"subnet": ""}, "--subnet"),
+    ({"subnet": ""}, "no network is named"),
+    ({"subnet": "", "tenant": "t", "network": "blue"}, "t:blue is not known"),
     ({"network": "none"}, "default:none is not known"),
     ({"tenant": "t"}, "no network"),
     ({"network": "blue", "grup": "x"}, "no option 'grup'"),

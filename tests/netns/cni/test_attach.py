@@ -118,3 +118,16 @@ def _touch(path: Path) -> None:
 
 def _make(path: Path) -> None:
     path.mkdir()
+
+
+async def test_a_bandwidth_holds_from_the_first_packet(host: Host, container: Namespace) -> None:
+    limits = {"ingressRate": 8_000_000, "egressRate": 4_000_000}
+    runtime = {"bandwidth": limits}
+    _, result = await host.call("ADD", "c1", container.path, runtimeConfig=runtime)
+    qdiscs = host.namespace.run("tc", "qdisc", "show")
+    assert "rate 8Mbit" in qdiscs
+    assert "rate 4Mbit" in qdiscs
+    assert await host.call("CHECK", "c1", container.path, prevResult=result) == (0, None)
+    await host.call("DEL", "c1", container.path)
+    await host.becomes_empty()
+    assert "rate " not in host.namespace.run("tc", "qdisc", "show")

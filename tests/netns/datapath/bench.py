@@ -66,7 +66,7 @@ class Bench(Protocol):
         """Set an uplink up or down."""
         ...
 
-    def way(self, target: str) -> str:
+    def way(self, target: str, mark: int = 0) -> str:
         """Return the link by which a packet leaves, "unreachable", or "" where there is no route."""
         ...
 
@@ -86,6 +86,14 @@ class Bench(Protocol):
         """Return in words all that is not ours."""
         ...
 
+    def foreign_rule(self, priority: int) -> None:
+        """Let somebody else have a rule for packets with mark 1."""
+        ...
+
+    def without_device(self, name: str) -> None:
+        """Let somebody else delete a VXLAN device of ours."""
+        ...
+
     def again(self) -> Datapath:
         """Return a second datapath on the same kernel, as after a restart."""
         ...
@@ -101,6 +109,7 @@ class FakeBench:
 
     def __init__(self) -> None:
         self.datapath = self.kernel = FakeKernel()
+        self._rules: list[str] = []
         for number, name in enumerate(UPLINKS):
             own = Uplink(name, ip_address(f"10.90.{number}.1"), ip_network(f"10.90.{number}.0/31"))
             self.kernel.links[name] = HostLink(addresses=(own,))
@@ -126,9 +135,9 @@ class FakeBench:
             case "link down":
                 link.up = False
             case "route":
-                del self.kernel.endpoint_routes[four]
+                del self.kernel.endpoint_routes[endpoint.table, four]
             case "route6":
-                del self.kernel.endpoint_routes[six]
+                del self.kernel.endpoint_routes[endpoint.table, six]
             case "neighbour":
                 del link.neighbours[four]
             case "inner address":
@@ -141,8 +150,8 @@ class FakeBench:
     def set_uplink(self, name: str, *, up: bool) -> None:
         self.kernel.set_link(name, up=up)
 
-    def way(self, target: str) -> str:
-        return self.kernel.way(target).split("+")[0]
+    def way(self, target: str, mark: int = 0) -> str:
+        return self.kernel.way(target, mark).split("+")[0]
 
     def foreign_route(self, prefix: Prefix, *, same_metric: bool) -> None:
         metric = DEFAULT_METRIC if same_metric else 0
@@ -155,10 +164,17 @@ class FakeBench:
     def foreign_link(self, name: str) -> None:
         self.kernel.links[name] = HostLink()
 
+    def foreign_rule(self, priority: int) -> None:
+        self._rules.append(f"{priority}: fwmark 0x1")
+
+    def without_device(self, name: str) -> None:
+        self.kernel.remove_device(name)
+
     def foreign(self) -> list[str]:
         kernel = self.kernel
         return sorted(
             [
+                *self._rules,
                 *(name for name, link in kernel.links.items() if not link.ours),
                 *(str(t) for t, owner in kernel.nexthops.values() if owner == "foreign"),
                 *(
@@ -248,9 +264,9 @@ class RealBench:
     def set_uplink(self, name: str, *, up: bool) -> None:
         self.host.run("ip", "link", "set", name, "up" if up else "down")
 
-    def way(self, target: str) -> str:
+    def way(self, target: str, mark: int = 0) -> str:
         done = subprocess.run(
-            self.host.command("ip", "-j", "route", "get", target),
+            self.host.command("ip", "-j", "route", "get", target, "mark", str(mark)),
             capture_output=True,
             text=True,
             check=False,
@@ -272,6 +288,12 @@ class RealBench:
         self.host.run("ip", "link", "add", name, "type", "veth", "peer", "name", f"x{name[2:]}")
         self.host.run("ip", "link", "set", name, "up")
 
+    def foreign_rule(self, priority: int) -> None:
+        self.host.run(*f"ip rule add fwmark 0x1 lookup main priority {priority}".split())
+
+    def without_device(self, name: str) -> None:
+        self.host.run("ip", "link", "delete", name)
+
     def link_names(self) -> set[str]:
         """Return the names of the host's links."""
         return {one["ifname"] for one in json.loads(self.host.run("ip", "-j", "link"))}
@@ -287,7 +309,10 @@ class RealBench:
             line for line in self.host.run("ip", "nexthop").splitlines() if "proto 200" not in line
         ]
         links = [name for name in self.link_names() if not name.startswith("nf")]
-        return sorted([*routes, *hops, *links])
+        rules = [
+            line for line in self.host.run("ip", "rule").splitlines() if "proto 200" not in line
+        ]
+        return sorted([*routes, *hops, *links, *rules])
 
     def again(self) -> RoutedDatapath:
         other = RoutedDatapath(self.host.path)

@@ -23,6 +23,7 @@ from netfabric.fabric.kernel import (
     key_of,
 )
 from netfabric.fabric.prefix import DEFAULT_ROUTES
+from netfabric.fabric.profile import NO_LIMITS, Bandwidth, Limit
 from netfabric.fabric.upkeep import link_of
 from tests.netns.datapath.bench import Bench, Damage
 
@@ -71,6 +72,30 @@ def test_attaching_again_is_attaching_once(bench: Bench) -> None:
         bench.datapath.attach(one)
         assert links(bench) == [link_of(one)]
         assert bench.datapath.check(one) == ()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Bandwidth(receive=Limit(20_000_000)),
+        Bandwidth(send=Limit(1_000_001, 200_000)),
+        Bandwidth(Limit(40_000_000_000), Limit(8_000)),
+    ],
+)
+def test_limits_are_observed_as_desired_and_change_with_the_link_in_place(
+    bench: Bench, wanted: Bandwidth
+) -> None:
+    one = bench.container(1)
+    limits = (NO_LIMITS, wanted, wanted, Bandwidth(Limit(5_000_000), Limit(6_000_000)), NO_LIMITS)
+    for limited in (replace(one, bandwidth=each) for each in limits):
+        bench.datapath.attach(limited)
+        assert links(bench) == [link_of(limited)]
+        assert bench.datapath.check(limited) == ()
+    bench.datapath.attach(replace(one, bandwidth=wanted))
+    foreign = bench.foreign()
+    bench.datapath.detach(one)
+    assert links(bench) == []
+    assert bench.foreign() == foreign
 
 
 def test_detached_leaves_nothing_and_frees_name_and_address_at_once(bench: Bench) -> None:

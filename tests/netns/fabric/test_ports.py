@@ -1,12 +1,17 @@
 """A virtual machine's link as an endpoint: reached across racks, guarded, over restarts, and gone without a trace."""
 
+import fcntl
 import json
+import os
+import select
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +95,11 @@ class Machine:
             "ip", "neigh", "show", "dev", self.link, "nud", "permanent"
         ).splitlines()
         return [line for line in found if " fe80::" not in line.replace(" fe80::1/", " -")]
+
+    def mac_of_link(self) -> str:
+        """Return the tap's own MAC, on the host."""
+        (shown,) = json.loads(self.host.run("ip", "-j", "link", "show", self.link))
+        return str(shown["address"])
 
     def pings(self, address: str, *more: str) -> bool:
         words = self.namespace.command("ping", "-c", "1", "-W", "1", *more, address)
@@ -217,3 +227,76 @@ def test_an_uplink_is_no_port(lab: Lab, machine: Machine) -> None:
     finally:
         netctl(lab, "endpoint", "rm", "--host", "host1", "--link", uplink)
     assert lab.sessions("host1")
+
+
+class Tap:
+    """A real tap: what a hypervisor reads and writes for its machine, frame by frame."""
+
+    MAC = bytes.fromhex("525400000a01")
+    TUNSETIFF, TAP, NO_HEADER = 0x400454CA, 0x2, 0x1000
+
+    def __init__(self, host: Namespace, name: str) -> None:
+        with host.entered():
+            self._file = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+            wanted = struct.pack("16sH22x", name.encode(), self.TAP | self.NO_HEADER)
+            fcntl.ioctl(self._file, self.TUNSETIFF, wanted)
+        host.run("ip", "link", "set", name, "up")
+
+    def close(self) -> None:
+        """Stop the machine: its tap goes."""
+        os.close(self._file)
+
+    def send_arp(self, operation: int, target: str, to: bytes = b"\xff" * 6) -> None:
+        """Say an ARP packet in the machine's name."""
+        own, asked = ip_address(VM).packed, ip_address(target).packed
+        there = to if operation == 2 else bytes(6)
+        packet = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + self.MAC + own + there + asked
+        os.write(self._file, to + self.MAC + b"\x08\x06" + packet)
+
+    def frames(self, patience: float = 10.0) -> Iterator[bytes]:
+        """Yield what the host sends to the machine, until it is quiet."""
+        while select.select([self._file], [], [], patience)[0]:
+            yield os.read(self._file, 2048)
+
+    def hears_arp(self, operation: int, sender: str) -> bytes:
+        """Return the MAC of the one who says it."""
+        wanted = struct.pack("!H", operation), ip_address(sender).packed
+        for frame in self.frames():
+            if frame[12:14] == b"\x08\x06" and (frame[20:22], frame[28:32]) == wanted:
+                return frame[22:28]
+        raise AssertionError(f"no ARP {operation} of {sender}")
+
+
+def test_a_real_tap(lab: Lab, machine: Machine, far: Machine) -> None:
+    """The host answers ARP for both gateways and for others of the network, asks for the machine, and hands on its packets."""
+    tap = Tap(machine.host, machine.link)
+    try:
+        machine.add()
+        _until(machine.endpoints, "attached")
+        own = bytes.fromhex(machine.mac_of_link().replace(":", ""))
+        for asked in ("169.254.1.1", GATEWAY, _far_addresses(lab)[0]):
+            tap.send_arp(1, asked)
+            assert tap.hears_arp(2, asked) == own
+        pinging = subprocess.Popen(
+            far.namespace.command("ping", "-c", "20", "-i", "0.2", VM), stdout=subprocess.DEVNULL
+        )
+        try:
+            # what it said before is known already, or it is asked for
+            arrived = next(f for f in tap.frames() if _is_echo(f) or _answered(tap, f))
+        finally:
+            pinging.kill()
+            pinging.wait()
+        assert arrived[:6] == Tap.MAC
+    finally:
+        tap.close()
+
+
+def _is_echo(frame: bytes) -> bool:
+    return frame[12:14] == b"\x08\x00" and frame[23] == 1 and frame[30:34] == ip_address(VM).packed
+
+
+def _answered(tap: Tap, frame: bytes) -> bool:
+    """Answer an ARP request for the machine; return False, since it is not what is waited for."""
+    if frame[12:14] == b"\x08\x06" and frame[38:42] == ip_address(VM).packed:
+        tap.send_arp(2, str(ip_address(frame[28:32])), frame[6:12])
+    return False

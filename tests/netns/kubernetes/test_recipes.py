@@ -1,5 +1,8 @@
 """The NetworkPolicy recipes of the Kubernetes documentation, with packets: what passes is what they say."""
 
+import json
+import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -189,12 +192,33 @@ def apply(cluster: Cluster, policies: list[Object]) -> None:
         cluster.put(raw)
     for key in cluster.world().policies.keys() - wanted:
         cluster.delete("networkpolicies", key)
+    ruling = {
+        f"{p['metadata']['namespace']}/{p['metadata']['name']}"
+        for p in policies
+        if p["spec"].get("ingress") or p["spec"].get("egress")
+    }
+    end = time.monotonic() + PATIENCE
+    while spoken_of(cluster) != ruling:
+        assert time.monotonic() < end, (spoken_of(cluster), ruling)
+
+
+def spoken_of(cluster: Cluster) -> set[str]:
+    """Return the policies that the nodes' tables have rules of."""
+    tables = [
+        machine.namespace.run("nft", "list", "table", "inet", "netfabric")
+        for machine in cluster.lab.machines.values()
+    ]
+    return {name for table in tables for name in re.findall(r"kubernetes:(\w+/[\w-]+)/", table)}
 
 
 def test_every_recipe_gives_the_documented_reachability(cluster: Cluster, probes: Range) -> None:
     blue, lab = cluster.running["default/db"], cluster.running["other/client"]
     assert blue.addresses[4].startswith("10.2.0."), blue
     assert lab.addresses[4].startswith("10.1."), lab
+    listed = cluster.lab.controller.netctl("pod", "ls", "-o", "json").stdout
+    assert {item["key"]: item["state"] for item in json.loads(listed)} == dict.fromkeys(
+        PODS, "attached"
+    )
     counts = set()
     for name, policies in recipes(cluster).items():
         apply(cluster, policies)
@@ -219,7 +243,7 @@ def test_labels_that_change_change_who_may_talk(cluster: Cluster, probes: Range)
 def test_an_add_waits_for_its_pod_and_answers_when_it_is_scheduled(cluster: Cluster) -> None:
     """Kubelet may be faster than the news; the pod is guarded before its first packet."""
     node = cluster.nodes[0]
-    apply(cluster, [policy("closed", podSelector={"matchLabels": {"role": "late"}})])
+    cluster.put(policy("closed", podSelector={"matchLabels": {"role": "late"}}))
     made: list[Any] = []
     adding = threading.Thread(target=lambda: made.append(cluster.run("default/late", node)))
     adding.start()
@@ -254,4 +278,19 @@ def test_the_rules_of_a_pods_group_hold_as_well(cluster: Cluster, probes: Range)
     assert not in_force(probes, expected(cluster) - closed)
     cluster.schedule("default/db", cluster.nodes[0], PODS["default/db"])
     assert not in_force(probes, expected(cluster))
+    apply(cluster, [])
+
+
+def test_agents_alone_enforce_what_they_knew(cluster: Cluster, probes: Range) -> None:
+    """netmaster is down, both agents are killed, their tables are gone: the journals say all of it again."""
+    apply(cluster, [policy("p", podSelector=DB, ingress=[{"from": [{"podSelector": FRONT}]}])])
+    wanted, lab = expected(cluster), cluster.lab
+    assert not in_force(probes, wanted)
+    lab.kill("netmaster", "netmaster", signal.SIGTERM)
+    for node in cluster.nodes:
+        lab.kill(node, "netplugin")
+        lab.namespace(node).run("nft", "delete", "table", "inet", "netfabric")
+        lab.restart(node, "netplugin")
+    assert not in_force(probes, wanted)
+    lab.restart("netmaster", "netmaster")
     apply(cluster, [])

@@ -17,7 +17,7 @@ from tests.netns.overlay.wire import Capture
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 PATIENCE = 10.0
-LINK_MTU, OVERHEAD = 1500, 70
+LINK_MTU, SMALLER_MTU, OVERHEAD = 1500, 1400, 70
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,49 @@ def test_a_container_knows_what_fits_into_the_underlay(field: Field) -> None:
         with pytest.raises(OSError) as refused:
             mouth.send(bytes(largest + 1))
         assert refused.value.errno == EMSGSIZE
+
+
+def test_a_smaller_link_on_the_way_is_told_to_the_container(field: Field) -> None:
+    """The switch refuses what is too large for it; the host hands that on (RFC 8201)."""
+    one, other = _pair(field)
+    _, tor = next(field.lab.plan.peerings("host2"))
+    switch = field.lab.namespace(tor.node)
+    address = other.addresses[1]
+    largest, fits = (mtu - OVERHEAD - 48 for mtu in (LINK_MTU, SMALLER_MTU))
+    """IPv6 and UDP headers are not part of the data."""
+    with _probing(one) as mouth:
+        mouth.connect((str(address), 5355))
+        switch.run("ip", "link", "set", tor.link, "mtu", str(SMALLER_MTU))
+        try:
+            _until_refused(mouth, largest)
+            mouth.send(bytes(fits))
+            with pytest.raises(OSError) as refused:
+                mouth.send(bytes(fits + 1))
+            assert refused.value.errno == EMSGSIZE
+        finally:
+            switch.run("ip", "link", "set", tor.link, "mtu", str(LINK_MTU))
+
+
+def _probing(container: Container) -> socket.socket:
+    """Return a socket of the container's that sends nothing in fragments."""
+    with container.namespace.entered():
+        made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    made.setsockopt(socket.IPPROTO_IPV6, 23, 2)  # IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO
+    return made
+
+
+def _until_refused(mouth: socket.socket, size: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            mouth.send(bytes(size))
+        except ConnectionRefusedError:
+            continue  # nobody listens there: it arrived
+        except OSError as refused:
+            assert refused.errno == EMSGSIZE
+            return
+        time.sleep(0.1)
+    raise AssertionError("nothing was refused")
 
 
 def _device(field: Field) -> str:
