@@ -24,7 +24,7 @@ from netfabric.fabric.kernel import (
 from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import DEFAULT_ROUTES, FAMILIES, Address, family_of, host_prefix
 from netfabric.fabric.session import Remote, RemoteAddress, RemotesChanged
-from netfabric.fabric.vrf import VLAN_TABLES, Mark, Vrf, Vrfs
+from netfabric.fabric.vrf import TABLES, VLAN_TABLES, Mark, Vrf, Vrfs
 from netfabric.fabric.vtep import OVERHEAD, gateway_of, link_of, mac_of
 
 FEATURES = ("vxlan", "nftables")
@@ -306,8 +306,8 @@ class Overlay:
         ]
 
     def _reach(self, endpoint: Endpoint) -> set[KernelKey]:
-        """An overlay's own endpoints have their routes with their links; its tenant's routed ones are added."""
-        if endpoint.table != MAIN_TABLE or endpoint.link not in self._up:
+        """An overlay's own endpoints have their routes with their links; its tenant's others are added."""
+        if endpoint.table in TABLES or endpoint.link not in self._up:
             return set()
         if endpoint.tenant not in self._standing:
             return self.shares.put(("local", endpoint.link), ())
@@ -322,7 +322,9 @@ class Overlay:
         """
         if endpoint.table in VLAN_TABLES:
             network = f"{endpoint.tenant}:{endpoint.network}"
-            return Mark(endpoint.link, Vrf(network, endpoint.table))
+            standing = endpoint.tenant in self._standing
+            beside = self.vrfs.of(endpoint.tenant) if standing else None
+            return Mark(endpoint.link, Vrf(network, endpoint.table), beside=beside)
         if endpoint.table != MAIN_TABLE:
             return Mark(endpoint.link, self.vrfs.of(endpoint.tenant))
         if endpoint.tenant in self._standing:

@@ -163,17 +163,17 @@ class DesiredRuleset:
 
     def set_mark(self, link: str, mark: Mark | None) -> set[RulesetKey]:
         """Mark what comes in by a link; None: no more. Return the keys of what may have changed."""
-        before = self._marks.pop(link, None)
+        found = self._marks.pop(link, None)
+        before, now = found.places() if found else {}, mark.places() if mark else {}
         things: list[RulesetObject] = []
         if mark is not None:
             self._marks[link] = mark
-            named = links_of(mark.vrf, whole=mark.whole)
-            things = [named, Element(named.name, link)]
+        for vrf, whole in now.items():
+            named = links_of(vrf, whole=whole)
+            things += [named, Element(named.name, link)]
         changed = self.parts.put(("mark", link, ""), things)
-        for vrf in {one.vrf for one in (before, mark) if one is not None}:
-            self._in_vrf[vrf] += (mark is not None and mark.vrf == vrf) - (
-                before is not None and before.vrf == vrf
-            )
+        for vrf in before.keys() | now.keys():
+            self._in_vrf[vrf] += (vrf in now) - (vrf in before)
             changed |= self._vrf(vrf)
         return changed
 

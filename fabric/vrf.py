@@ -46,6 +46,12 @@ class Mark:
     link: str
     vrf: Vrf
     whole: bool = True
+    beside: Vrf | None = None
+    """To the subnets of whose overlay packets go all the same, whatever `vrf` is."""
+
+    def places(self) -> dict[Vrf, bool]:
+        """Return the VRFs that it is about, and whether all packets are theirs."""
+        return {self.vrf: self.whole} | ({self.beside: False} if self.beside else {})
 
 
 @dataclass(slots=True)

@@ -37,8 +37,12 @@ def lab() -> Iterator[Lab]:
         one, two = (made.namespace(host) for host in made.machines)
         wire((one, TRUNK), (two, TRUNK))
         for encap, subnet, tag in (("vlan", "10.5.0.0/24", TAG), ("vxlan", "10.7.0.0/24", 0)):
-            body = {"tenantName": "default", "networkName": encap, "encap": encap}
-            body |= {"subnet": subnet} | ({"pktTag": tag} if tag else {})
+            body: dict[str, object] = {
+                "tenantName": "default",
+                "networkName": encap,
+                "encap": encap,
+            }
+            body |= {"subnet": subnet, "pktTag": tag}
             key = f"default:{encap}"
             made.controller.ask(lambda master, k=key, b=body: master.put("networks", k, b))  # type: ignore[misc]
         yield made
@@ -59,6 +63,9 @@ def test_vlan_routed_and_vxlan_on_the_same_hosts(lab: Lab) -> None:
         name = network.partition(":")[2]
         made = [lab.attach(host, name, network) for host in lab.machines]
         assert wait(lambda made=made: None not in lab.ping(made, made).values(), 10.0)  # type: ignore[misc]
+    # Across hosts, the VLAN's and the overlay's endpoints reach each other by the overlay.
+    assert wait(lambda: None not in lab.ping(made, tagged).values(), 10.0)
+    assert None not in lab.ping(tagged, made).values()
     with Tags(lab.namespace("host2"), TRUNK) as tags:
         assert None not in lab.ping(tagged, tagged).values()
         address = str(tagged[0].addresses[0])

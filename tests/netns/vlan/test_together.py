@@ -55,8 +55,9 @@ def test_three_kinds_of_network_on_one_host(site: Site) -> None:
     second = host.add("k4", ROUTED.key)
     assert routed.reaches(second.addresses[0])
     assert overlay.reaches(host.add("k5", VXLAN.key).addresses[0])
-    # Between the networks of a tenant: overlay and routed on their host, the VLAN by its gateway.
-    assert overlay.reaches(routed.addresses[0])
+    # Between the networks of a tenant: an overlay's by the host, routed and VLAN by the VLAN's gateway.
+    assert overlay.reaches(routed.addresses[0], tagged.addresses[0])
+    assert tagged.reaches(overlay.addresses[0])
     site.tor.run("ip", "route", "add", "10.6.0.0/24", "via", "172.31.0.1")
     assert tagged.reaches(routed.addresses[0])
     assert routed.reaches(tagged.addresses[0])
