@@ -67,7 +67,7 @@ def _put_device(netlink: Netlink, wanted: VxlanLink, ipv6: bool) -> None:
         found = find(netlink, wanted.name)
     if found is None:
         raise KernelError(f"vxlan {wanted.name}: gone as soon as it was made")
-    shape = link.change(found.index, link.shaped(wanted.mac, wanted.mtu), link.forwarding(ipv6))
+    shape = link.change(found.index, vxlan.shape(found, wanted), link.forwarding(ipv6))
     _send(netlink, [shape, link.set_up(found.index)], wanted)
 
 

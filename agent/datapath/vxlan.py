@@ -26,6 +26,8 @@ from netfabric.fabric.prefix import Address
 
 _ID, _LOCAL, _LEARNING, _PORT, _LOCAL6 = 1, 4, 7, 15, 17
 _DESTINATION, _MAC = 1, 2
+_MTU = 4
+"""IFLA_MTU."""
 _PERMANENT, _NO_ARP, _SELF = 0x80, 0x40, 0x02
 _FIXED = struct.Struct("=BxxxiHBB")
 
@@ -41,6 +43,13 @@ def create(wanted: VxlanLink) -> Message:
     )
     marks = (link.shaped(wanted.mac, wanted.mtu), link.grouped(OVERLAY_GROUP))
     return link.create("vxlan", wanted.name, data, *marks)
+
+
+def shape(found: Link, wanted: VxlanLink) -> bytes:
+    """Return the attributes that a device lacks: a MAC set anew, even to the same, costs it all neighbours."""
+    if found.mac != wanted.mac:
+        return link.shaped(wanted.mac, wanted.mtu)
+    return number(_MTU, wanted.mtu)
 
 
 def observed(found: Link) -> VxlanLink:
