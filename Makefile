@@ -55,7 +55,7 @@ test-netns: install-test
 
 # VLANs, here and in a guest whose kernel has 802.1Q.
 test-vlan: install-test
-	timeout --kill-after=5 180 $(PYTEST) tests/netns/vlan
+	timeout --kill-after=5 300 $(PYTEST) tests/netns/vlan
 
 test-slow: install-test
 	$(PYTEST) -n 2 --dist loadfile -m "slow and not engines" --durations 15

@@ -158,7 +158,7 @@ class Inside:
         return tuple(map(str, self.endpoint.addresses))
 
     def reaches(self, *targets: str) -> bool:
-        """Return whether every target answers a ping, within 5 s."""
+        """Return whether every target answers a ping, within 15 s each."""
         return all(wait(partial(self.pings, target)) for target in targets)
 
     def pings(self, target: str) -> bool:
@@ -167,7 +167,7 @@ class Inside:
         return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
-def wait(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def wait(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
     """Return whether a condition comes true in time."""
     end = time.monotonic() + seconds
     while not condition():
@@ -179,7 +179,7 @@ def wait(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Wait for a condition; fail with words."""
-    assert wait(condition), f"not within 5 s: {what}"
+    assert wait(condition), f"not in time: {what}"
 
 
 @dataclass
