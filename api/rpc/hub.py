@@ -198,10 +198,10 @@ class Hub:
 
     @property
     def subnets(self) -> Subnets:
-        """Return the networks' subnets as they are now."""
+        """Return the subnets of the networks that the underlay knows, as they are now: overlays have their own."""
         at, found = self._subnets
         if at != self.intents.revision:
-            found = Subnets(self.view.networks.values())
+            found = Subnets(n for n in self.view.networks.values() if n.encap != "vxlan")
             self._subnets = (self.intents.revision, found)
         return found
 

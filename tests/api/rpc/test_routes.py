@@ -165,6 +165,16 @@ async def test_containers_routes_are_taken_only_from_their_host() -> None:
         assert master.view.hosts["h2"].refused == 4, "the same route again is no other one"
 
 
+async def test_what_switches_announce_of_an_overlays_subnet_is_none_of_its_business() -> None:
+    store = MemoryStore()
+    await network(store, subnet="10.1.0.0/24", encap="vxlan", tag=100)
+    async with netmaster(store) as master, Agent(master.address, "h1") as agent:
+        await agent.welcomed()
+        await agent.say(RoutesLearned(True, (learned("10.1.0.0/26"),)))
+        await until(lambda: master.view.learned.get("h1"))
+        assert master.view.hosts["h1"].refused == 0
+
+
 async def test_ten_thousand_routes_come_in_batches() -> None:
     store = MemoryStore()
     async with netmaster(store) as master, Agent(master.address, "h1") as agent:
