@@ -46,6 +46,8 @@ class News:
     """Those of them whose neighbours the kernel looks up itself."""
     carrying: dict[int, bool] = field(default_factory=dict)
     """Of other links: whether they are up with a carrier."""
+    sizes: dict[int, int] = field(default_factory=dict)
+    """Their MTUs."""
     uplinks: bool = False
     """The host's own links or addresses have changed."""
     touched: bool = False
@@ -95,9 +97,12 @@ class News:
 
     def _other_link(self, found: link.Link, gone: bool) -> None:
         before = self.carrying.pop(found.index, False)
+        size = self.sizes.pop(found.index, found.mtu)
         now = found.carrying and not gone
         if not gone:
             self.carrying[found.index] = now
+            self.sizes[found.index] = found.mtu
+        self.uplinks |= now and size != found.mtu
         if before != now:
             self.uplinks = True
             # With the carrier the kernel drops nexthops, and does not say so.
@@ -140,6 +145,7 @@ class Monitor:
                 self._news.ours.add(found.index)
             elif not found.buried:
                 self._news.carrying[found.index] = found.carrying
+                self._news.sizes[found.index] = found.mtu
         netlink.close()
 
     async def run(self) -> None:

@@ -115,3 +115,11 @@ async def test_foreign_things_are_no_news(real: RealBench) -> None:
         )
         await asyncio.to_thread(real.foreign_nexthop, 5)
         assert (await settled(real, heard)).touched == 0
+
+
+async def test_another_mtu_of_an_uplink_is_news_of_the_uplinks(real: RealBench) -> None:
+    async with listening(real) as heard:
+        words = "ip link set up0 mtu 1400"
+        await asyncio.to_thread(real.host.run, *words.split())
+        await heard.until(lambda: heard.uplinks > 0)
+        assert {u.mtu for u in real.routed.uplinks() if u.link == "up0"} == {1400}

@@ -79,7 +79,7 @@ def test_what_a_tenant_has_not_is_unreachable_and_never_falls_through(bench: Ben
 
 def test_over_ipv6(bench: Bench) -> None:
     gateway = gateway_of(OTHER6, 4)
-    things = [
+    things: list[KernelObject] = [
         replace(DEVICE, local=OWN6, mac=mac_of(OWN6), mtu=1430),
         ForwardingEntry(NAME, mac_of(OTHER6), OTHER6),
         Neighbour(NAME, gateway, mac_of(OTHER6)),
@@ -106,7 +106,8 @@ def test_an_endpoint_in_a_tenants_table_is_for_its_marks_alone(bench: Bench) -> 
 
 
 def test_the_same_addresses_in_two_tenants_tables(bench: Bench) -> None:
-    bench.datapath.apply(put(*RED.rules(), *BLUE.rules()))
+    for vrf in (RED, BLUE):
+        bench.datapath.apply(put(*vrf.rules()))
     one = replace(bench.container(1), table=RED.table)
     other = replace(bench.container(2), table=BLUE.table, addresses=one.addresses)
     for endpoint in (one, other):

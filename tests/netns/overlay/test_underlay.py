@@ -9,6 +9,7 @@ from errno import EMSGSIZE
 
 import pytest
 
+from netfabric.fabric.prefix import Address
 from netfabric.lab import probe
 from netfabric.lab.container import Container
 from tests.netns.overlay.conftest import Field
@@ -69,37 +70,37 @@ def test_a_container_knows_what_fits_into_the_underlay(field: Field) -> None:
         assert refused.value.errno == EMSGSIZE
 
 
-def test_a_smaller_link_on_the_way_is_told_to_the_container(field: Field) -> None:
-    """The switch refuses what is too large for it; the host hands that on (RFC 8201)."""
+def test_a_smaller_underlay_is_told_to_containers_that_know_another(field: Field) -> None:
+    """The host refuses what is too large for it by ICMP, from the tenant's table (RFC 1191, RFC 8201)."""
     one, other = _pair(field)
-    _, tor = next(field.lab.plan.peerings("host2"))
-    switch = field.lab.namespace(tor.node)
-    address = other.addresses[1]
-    largest, fits = (mtu - OVERHEAD - 48 for mtu in (LINK_MTU, SMALLER_MTU))
-    """IPv6 and UDP headers are not part of the data."""
-    with _probing(one) as mouth:
-        mouth.connect((str(address), 5355))
-        switch.run("ip", "link", "set", tor.link, "mtu", str(SMALLER_MTU))
-        try:
-            _until_refused(mouth, largest)
-            mouth.send(bytes(fits))
-            with pytest.raises(OSError) as refused:
-                mouth.send(bytes(fits + 1))
-            assert refused.value.errno == EMSGSIZE
-        finally:
-            switch.run("ip", "link", "set", tor.link, "mtu", str(LINK_MTU))
+    own, _ = next(field.lab.plan.peerings("host1"))
+    _run(field, "host1", "ip", "link", "set", own.link, "mtu", str(SMALLER_MTU))
+    try:
+        for address, headers in zip(other.addresses, (28, 48), strict=True):
+            fits = SMALLER_MTU - OVERHEAD - headers
+            with _probing(one, address) as mouth:
+                _until_refused(mouth, LINK_MTU - OVERHEAD - headers)
+                mouth.send(bytes(fits))
+                with pytest.raises(OSError) as refused:
+                    mouth.send(bytes(fits + 1))
+                assert refused.value.errno == EMSGSIZE
+    finally:
+        _run(field, "host1", "ip", "link", "set", own.link, "mtu", str(LINK_MTU))
 
 
-def _probing(container: Container) -> socket.socket:
+def _probing(container: Container, address: Address) -> socket.socket:
     """Return a socket of the container's that sends nothing in fragments."""
+    four = address.version == 4
     with container.namespace.entered():
-        made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    made.setsockopt(socket.IPPROTO_IPV6, 23, 2)  # IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO
+        made = socket.socket(socket.AF_INET if four else socket.AF_INET6, socket.SOCK_DGRAM)
+    option = (socket.IPPROTO_IP, 10) if four else (socket.IPPROTO_IPV6, 23)  # IP(V6)_MTU_DISCOVER
+    made.setsockopt(*option, 2)
+    made.connect((str(address), 5355))
     return made
 
 
 def _until_refused(mouth: socket.socket, size: int) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + 2 * PATIENCE
     while time.monotonic() < end:
         try:
             mouth.send(bytes(size))
@@ -107,6 +108,7 @@ def _until_refused(mouth: socket.socket, size: int) -> None:
             continue  # nobody listens there: it arrived
         except OSError as refused:
             assert refused.errno == EMSGSIZE
+            mouth.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # what the host said is dealt with
             return
         time.sleep(0.1)
     raise AssertionError("nothing was refused")
