@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 from errno import ENODEV, ENOENT, EOPNOTSUPP, ESRCH
 
-from netfabric.agent.datapath import container, link, neighbour, sysctl, vlan_bpf
+from netfabric.agent.datapath import container, gratuitous, link, neighbour, sysctl, vlan_bpf
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.message import Message, attribute, attributes
 from netfabric.agent.datapath.netlink import Netlink
@@ -36,6 +36,7 @@ def put(netlink: Netlink, thing: VlanLink | ProxyNeighbour) -> None:
         return _put_link(netlink, thing)
     found = _find(netlink, thing.link)
     _send(netlink, [neighbour.put_proxy(found.index, thing.address)], thing)
+    gratuitous.announce(found.name, found.mac, thing.address)
 
 
 def _find(netlink: Netlink, name: str) -> Link:

@@ -18,4 +18,4 @@ def test_vlans_in_a_guest_that_has_8021q(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", INNER]
     outcome = guest.run(command, tmp_path, TIMEOUT)
     assert outcome.status == 0, outcome.output[-4000:]
-    assert "6 passed" in outcome.output, outcome.output[-2000:]
+    assert "7 passed" in outcome.output, outcome.output[-2000:]

@@ -3,6 +3,7 @@
 Where this kernel lacks 802.1Q, `test_guest.py` runs this file in a guest that has it.
 """
 
+import json
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
@@ -10,6 +11,7 @@ import pytest
 
 from netfabric.agent.datapath import feature
 from netfabric.fabric.errors import InvalidError
+from netfabric.fabric.kernel import Operation, ProxyNeighbour
 from netfabric.fabric.network import Network, whole_range
 from netfabric.fabric.vlans import FEATURES, link_of
 from tests.netns.vlan.site import FAR, TRUNK, Inside, Site, Tags, wait_until
@@ -89,6 +91,33 @@ def test_only_the_vlans_own_endpoints_are_answered_for(site: Site, red: list[Ins
     proxies = host.run("ip", "neigh", "show", "proxy", "dev", link_of(RED.tag)).split()
     assert red[1].addresses[0] in proxies
     assert not set(red[0].addresses) & set(proxies)
+
+
+def test_an_address_that_moves_is_told_to_the_switch(site: Site) -> None:
+    def known() -> list[str]:
+        neighbours = json.loads(site.tor.run("ip", "-j", "neigh", "show", "dev", link_of(RED.tag)))
+        return [n.get("lladdr", "") for n in neighbours if n["dst"] in moved.addresses]
+
+    def trunk(number: int) -> str:
+        words = site.hosts[number].namespace.run("ip", "-j", "link", "show", TRUNK)
+        return str(json.loads(words)[0]["address"])
+
+    first, second = site.hosts
+    moved = first.add("m0", RED.key)
+    assert moved.reaches(FAR[0], FAR[1])
+    assert set(known()) == {trunk(0)}
+    first.delete(moved)
+    for address in moved.endpoint.addresses:
+        wanted = ProxyNeighbour(link_of(RED.tag), address)
+        wait_until(
+            lambda wanted=wanted: (
+                second.datapath.apply([Operation("put", wanted)]) == ()  # type: ignore[misc]
+                and trunk(1) in known()
+            ),
+            "the new host's MAC",
+        )
+    wait_until(lambda: set(known()) == {trunk(1)}, "both addresses")
+    second.audit()
 
 
 def test_what_others_remove_is_repaired(site: Site, red: list[Inside]) -> None:
