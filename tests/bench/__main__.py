@@ -8,7 +8,7 @@ from rich.console import Console
 
 from netfabric.lab.lab import Lab
 from netfabric.lab.settings import Settings
-from tests.bench import attachment, overlay, propagation, rest
+from tests.bench import attachment, overlay, propagation, rest, routed
 from tests.bench.timing import Comparison
 
 
@@ -28,9 +28,10 @@ def main() -> int:
     wide = Settings(name="benchvx", racks=2, hosts=1, tors=1, containers=0, vteps="ipv4")
     with Lab(wide, on_step=lambda step: console.print(f"[dim]{step} …")) as lab:
         overlay.prepare(lab)
-        rate = overlay.throughput(lab, console.print)
+        throughputs = [m.throughput(lab, console.print) for m in (overlay, routed)]
         comparisons.append(overlay.reach(lab, console.print))
-    console.print(rate.table())
+    for throughput in throughputs:
+        console.print(throughput.table())
     for comparison in comparisons:
         console.print(comparison.table())
     console.print(rest.table(rates))
