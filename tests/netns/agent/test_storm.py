@@ -216,7 +216,7 @@ def _journalled(machine: Machine) -> set[tuple[str, int]]:
 
 
 def _cooling(machine: Machine) -> int:
-    ((count,),) = _ask(machine, "SELECT COUNT(*) FROM cooling")
+    ((count,),) = _ask(machine, "SELECT COUNT(*) FROM cool")
     return int(count)
 
 

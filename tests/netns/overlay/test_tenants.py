@@ -70,7 +70,7 @@ def test_only_vxlan_between_the_right_vteps_is_on_the_underlay(field: Field) -> 
         ]
         for tenant in TENANTS:
             _all_answer(field, field.of(tenant), field.of(tenant))
-        seen = [packet for capture in captures for packet in capture.packets()]
+    seen = [packet for capture in captures for packet in capture.packets()]
     places = {
         (field.vni(tenant), address): field.lab.plan.node(host).vtep
         for (tenant, host), container in field.containers.items()

@@ -1,10 +1,13 @@
 """Two hosts with an IPv6 underlay: what is too large, what others break, and an address that moves."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from errno import EMSGSIZE
 
 import pytest
@@ -180,14 +183,26 @@ def test_what_others_delete_comes_back(field: Field) -> None:
     device = ("ip", "link", "delete", _device(field))
     foreign = ("ip", "rule", "add", "fwmark", "0x1", "lookup", "main", "priority", "20500")
     _run(field, "host1", *foreign)
-    for removal in (_entry(field), _neighbour(field), _route(field), _rule(field)):
-        _run(field, "host1", *removal)
-    assert len(before - _state(field)) == 4
+    with _halted(field):
+        for removal in (_entry(field), _neighbour(field), _route(field), _rule(field)):
+            _run(field, "host1", *removal)
+        assert len(before - _state(field)) == 4
     _comes_back(field, before)
     _run(field, "host1", *device)
     _comes_back(field, before)
     _answer(one, other)
     _run(field, "host1", "ip", "rule", "delete", "priority", "20500")  # it is still there
+
+
+@contextmanager
+def _halted(field: Field) -> Iterator[None]:
+    """Keep the first host's agent from repairing anything meanwhile."""
+    agent = field.lab.machine("host1").netplugin.pid()
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(agent, signal.SIGCONT)
 
 
 def _comes_back(field: Field, before: set[str]) -> None:

@@ -11,6 +11,7 @@ from netfabric.fabric.prefix import Address
 from netfabric.lab.namespace import Namespace
 
 _EVERYTHING = 3
+_SO_RCVBUFFORCE = 33
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _UDP, _PORT = 17, 4789
 
@@ -46,7 +47,7 @@ def parse(frame: bytes) -> Packet:
 
 
 class Capture:
-    """Keeps every frame that passes a link, in either direction, while it is entered."""
+    """Keeps every frame that passes a link, in either direction, while it is entered; all are there afterwards."""
 
     def __init__(self, namespace: Namespace, link: str) -> None:
         self._namespace = namespace
@@ -60,7 +61,7 @@ class Capture:
             self._socket = socket.socket(
                 socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERYTHING)
             )
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
         self._socket.bind((self._link, _EVERYTHING))
         self._thread.start()
         return self
@@ -71,10 +72,12 @@ class Capture:
         self._socket.close()
 
     def packets(self) -> list[Packet]:
-        """Return what has passed so far."""
+        """Return what has passed."""
         return [parse(frame) for frame in list(self._frames)]
 
     def _run(self) -> None:
-        while not self._ended.is_set():
+        last = False
+        while not last:
+            last = self._ended.is_set()
             while select.select([self._socket], [], [], 0.05)[0]:
                 self._frames.append(self._socket.recv(1 << 16))
