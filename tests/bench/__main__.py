@@ -8,7 +8,7 @@ from rich.console import Console
 
 from netfabric.lab.lab import Lab
 from netfabric.lab.settings import Settings
-from tests.bench import attachment, propagation, rest
+from tests.bench import attachment, policy, propagation, rest
 from tests.bench.timing import Comparison
 
 
@@ -28,6 +28,8 @@ def main() -> int:
     for comparison in comparisons:
         console.print(comparison.table())
     console.print(rest.table(rates))
+    console.print(policy.measure(console.print).table())
+    console.print(policy.throughput(console.print))
     return 0
 
 
