@@ -4,7 +4,7 @@
 #                       (LAB="--tor bird --racks 3" passes options on: see `.venv/bin/netlab up --help`)
 #   make down           take the lab down again, without a trace
 #   make test           every test; `make test-unit` those that need no root, in seconds
-#   make test-engines   those with real container engines (Docker): installs them from Debian's packages
+#   make test-engines   those with real container engines (Docker, podman, containerd): installs them from Debian's packages
 #   make docker-plugin  the folder of Docker's managed plugin, for Swarm: build/docker-plugin
 #   make check          ruff, mypy, import-linter, generated code is current
 #   make bench          measure, side by side with Debian's CNI plugins
