@@ -65,7 +65,7 @@ class Qdisc:
 
 def bucket(index: int, limit: Limit) -> Message:
     """Return the request that makes a token bucket a link's queue, or changes the one that is there."""
-    rate, size = limit.rate // 8, limit.bucket
+    rate, size = limit.kept.rate // 8, limit.bucket
     parameters = _TBF.pack(0, _ETHERNET, 0, 0, 0, min(rate, _HIGHEST), _queue(rate, size), 0, 0)
     options = (
         attribute(_PARAMETERS, parameters)
