@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from netfabric.lab.plan import NETWORK
 from netfabric.lab.machines import COMMANDS, Machine
+from netfabric.lab.plan import NETWORK
 
 PATIENCE = 20.0
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -63,6 +63,7 @@ class Host:
             until((self.directory / "ready").exists, "a host of its own")
             install = (str(COMMANDS / "netplugin"), "install-cni", "--network", NETWORK)
             self.run(*install)
+            self.run("cp", "/usr/lib/cni/loopback", "/opt/cni/bin/")  # containerd's CRI asks for it
             yield self
         finally:
             self._end()
@@ -114,9 +115,9 @@ class Host:
             self._first.kill()
         self._first.wait(PATIENCE)
         for found in Path("/sys/fs/cgroup").glob(f"*/{self.cgroup}"):
-            for pids in found.rglob("cgroup.procs"):
-                for pid in pids.read_text().split():
-                    os.kill(int(pid), signal.SIGKILL)
+            for group in found.rglob("cgroup.procs"):
+                for number in group.read_text().split():
+                    os.kill(int(number), signal.SIGKILL)
             until(lambda found=found: _removed(found), "no process is left")  # type: ignore[misc]
 
     def state(self) -> list[str]:
