@@ -20,6 +20,7 @@ from tests.bench.timing import Comparison, Timings
 from tests.netns.datapath.bench import RealBench
 
 SAMPLES, ENDPOINTS, ROUNDS = 200, 60, 7
+LISTENS = "until ss -Hltn | grep -q 5201; do sleep 0.05; done"
 
 
 @dataclass
@@ -198,7 +199,7 @@ def _compared(host: FilteredHost, server: Endpoint, client: Endpoint) -> str:
     words = host.bench.inside(server).command("iperf3", "-s")
     listening = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
-        host.bench.inside(server).run("sh", "-c", "until ss -Hltn | grep -q 5201; do :; done")
+        host.bench.inside(server).run("timeout", "5", "sh", "-c", LISTENS)
         found: dict[str, list[float]] = {"with": [], "without": []}
         for _ in range(ROUNDS):
             found["with"].append(_iperf(host, server, client))
