@@ -8,7 +8,7 @@ from rich.console import Console
 
 from netfabric.lab.lab import Lab
 from netfabric.lab.settings import Settings
-from tests.bench import attachment, policy, propagation, rest
+from tests.bench import attachment, burst, policy, propagation, rest
 from tests.bench.timing import Comparison
 
 
@@ -25,6 +25,8 @@ def main() -> int:
         for measure in (attachment.measure, propagation.measure):
             comparison = measure(lab, Path(scratch), console.print)
             comparisons.append(comparison)
+        if together := burst.measure(lab, Path(scratch), console.print):
+            comparisons.append(together)
     for comparison in comparisons:
         console.print(comparison.table())
     console.print(rest.table(rates))
