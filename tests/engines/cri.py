@@ -70,8 +70,9 @@ class Runtime:
 
     def call(self, method: str, *request: Field) -> dict[int, list[bytes | int]]:
         """Call a method; return the fields of its answer."""
-        call = self._channel.unary_unary(f"/runtime.v1.RuntimeService/{method}")
-        answer: bytes = call(message(*request), timeout=60)
+        path = f"/runtime.v1.RuntimeService/{method}"
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(path)
+        answer = call(message(*request), timeout=60)
         return fields(answer)
 
     def sandbox_config(self, name: str) -> bytes:

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from ipaddress import ip_address
 
 import pytest
 
+from netfabric.lab import probe
 from netfabric.lab.lab import Lab
+from tests.engines.burst import burst
 from tests.engines.containerd import Containerd
 from tests.engines.cri import Runtime
 from tests.engines.host import Host, missing, until
@@ -94,3 +97,18 @@ def test_ctr(daemons: Pair, lab: Lab) -> None:
         until(lambda: "STOPPED" in one.ctr("tasks", "ls"), "its task has ended")
         one.ctr("tasks", "rm", "alone")
         one.ctr("containers", "rm", "alone")
+
+
+def test_a_hundred_at_once(daemons: Pair, lab: Lab) -> None:
+    (source,) = (c for c in lab.containers() if c.host == "host2")
+    with burst(daemons[0], "netfabric", 100) as went:
+        assert len(went.adds) == 100
+        assert max(went.adds) <= 2.0
+        targets = {
+            f"burst-{number}": tuple(map(ip_address, addresses))
+            for number, addresses in enumerate(went.addresses)
+        }
+        assert sum(map(len, targets.values())) == 200
+        answers = probe.ping({"source": source.namespace}, targets, timeout=10)
+        assert len(answers) == 200
+        assert None not in answers.values()
