@@ -5,7 +5,7 @@
 #   make down           take the lab down again, without a trace
 #   make test           every test; `make test-unit` those that need no root, in seconds
 #   make test-vlan   only those of VLANs, which boot a guest whose kernel has 802.1Q
-#   make test-engines   those with real container engines (Docker): installs them from Debian's packages
+#   make test-engines   those with real container engines (Docker, podman, containerd): installs them from Debian's packages
 #   make docker-plugin  the folder of Docker's managed plugin, for Swarm: build/docker-plugin
 #   make check          ruff, mypy, import-linter, generated code is current
 #   make bench          measure, side by side with Debian's CNI plugins

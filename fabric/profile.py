@@ -11,6 +11,9 @@ _LEAST_BURST = 64 << 10
 """What one segment that the kernel hands over whole may have (64 KiB)."""
 _SHARE = 50
 """Of a second, for the burst of a limit that names none: 20 ms at the rate."""
+_HIGHEST_RATE = 400_000_000_000
+_LARGEST_BURST = 1 << 30
+"""Beyond these no limit is any other: kernels count the octets of a queue in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,14 @@ class Limit:
     @property
     def bucket(self) -> int:
         """Return the bytes that may pass at once: never less than what the kernel sends as one."""
-        return max(self.burst or self.rate // 8 // _SHARE, _LEAST_BURST)
+        wanted = self.burst or self.rate // 8 // _SHARE
+        return min(max(wanted, _LEAST_BURST), _LARGEST_BURST)
 
     @property
     def kept(self) -> Self:
         """Return the same in whole octets per second and with its bucket, as a kernel says it."""
-        return replace(self, rate=self.rate // 8 * 8, burst=self.bucket)
+        octets = min(max(self.rate, 8), _HIGHEST_RATE) // 8
+        return replace(self, rate=octets * 8, burst=self.bucket)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +83,4 @@ def profile_of(netprofile: Mapping[str, Any]) -> Profile:
 def rate_of(text: str) -> int:
     """Return the bits per second of a bandwidth such as `10 mbps`, `10Gb` or `4g`; 0 for none."""
     found = fullmatch(r"(\d+) ?([kmgKMG])(b|bps)?", text.strip())
-    return int(found[1]) * _UNITS[found[2].lower()] if found else 0
+    return min(int(found[1]) * _UNITS[found[2].lower()], _HIGHEST_RATE) if found else 0

@@ -242,15 +242,19 @@ class RoutedDatapath:
     def _build(
         self, endpoint: Endpoint, index: int, descriptor: int, within: Netlink, found: Link | None
     ) -> None:
-        """Make both ends as they should be; `found` is a pair that was there before."""
+        """Make both ends as they should be; `found` is a pair that was there before.
+
+        The host's routes come last: who finds them after a crash knows that the inside was finished.
+        """
         ipv6 = host_end.wants_ipv6(endpoint)
-        self._build_outer(endpoint, index, ipv6, found)
+        self._netlink.send([link.change(index, link.forwarding(ipv6)), link.set_up(index)])
         inner = found.peer if found is not None else index + 1
         if container.build(within, endpoint, inner, ipv6, reshape=found is not None):
             with inside(descriptor, endpoint.namespace):
                 sysctl.enable_ipv6(endpoint.key.interface)
             if container.build(within, endpoint, inner, ipv6, reshape=False):
                 raise _without_ipv6(endpoint, endpoint.namespace)
+        self._build_outer(endpoint, index, ipv6, found)
         settle((self._netlink, index), (within, inner), endpoint)
 
     def _build_outer(self, endpoint: Endpoint, index: int, ipv6: bool, found: Link | None) -> None:

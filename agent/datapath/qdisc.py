@@ -12,6 +12,7 @@ from netfabric.agent.datapath.message import (
     EXCLUSIVE,
     REPLACE,
     RTM_DELQDISC,
+    RTM_DELTFILTER,
     RTM_GETQDISC,
     RTM_GETTFILTER,
     RTM_NEWQDISC,
@@ -27,7 +28,11 @@ from netfabric.fabric.profile import Limit
 
 HANDLE = 0x4E460000
 """Of our token buckets (`4e46:`): our mark on a link."""
+HOOKS = ("ingress", "clsact")
+"""Kinds of what makes filters look at what comes in by a link. Anybody may have made it: others' filters stay."""
 _ROOT, _INGRESS, _INGRESS_HANDLE = 0xFFFFFFFF, 0xFFFFFFF1, 0xFFFF0000
+_INCOMING = 0xFFFFFFF2
+"""Where filters on what comes in are, with a hook of either kind."""
 _LATENCY = 20
 """Of a second: a bucket queues what its rate sends in 50 ms."""
 _FIXED = struct.Struct("=B3xiIII")
@@ -38,8 +43,8 @@ _TBF = struct.Struct("=BBHhHI12xIII")
 _ETHERNET = 1
 """Link layer: the kernel takes a rate without a table."""
 _HIGHEST = 0xFFFFFFFF
-_ALL, _FIRST = 0x0300, 1
-"""ETH_P_ALL in network order, and the filter's priority."""
+_OUR_FILTER = 0x4E46 << 16 | 0x0300
+"""Its priority, which is our mark, and ETH_P_ALL in network order."""
 _SELECTOR, _ACTIONS = 5, 7
 _ONE_KEY = struct.pack("=BBBBHHHHI", 1, 0, 1, 0, 0, 0, 0, 0, 0) + bytes(16)
 """tc_u32_sel with one key that everything matches: terminal, with a class of its own."""
@@ -60,7 +65,7 @@ class Qdisc:
 
 def bucket(index: int, limit: Limit) -> Message:
     """Return the request that makes a token bucket a link's queue, or changes the one that is there."""
-    rate, size = limit.rate // 8, limit.bucket
+    rate, size = limit.kept.rate // 8, limit.bucket
     parameters = _TBF.pack(0, _ETHERNET, 0, 0, 0, min(rate, _HIGHEST), _queue(rate, size), 0, 0)
     options = (
         attribute(_PARAMETERS, parameters)
@@ -92,7 +97,7 @@ def redirected(index: int, target: int) -> Message:
     mirred = _MIRRED.pack(0, 0, _STOLEN, 0, 0, _REDIRECT, target)
     action = nested(1, text(1, "mirred"), nested(2, attribute(2, mirred)))
     options = nested(_OPTIONS, attribute(_SELECTOR, _ONE_KEY), nested(_ACTIONS, action))
-    body = _FIXED.pack(AF_UNSPEC, index, 0, _INGRESS_HANDLE, _FIRST << 16 | _ALL)
+    body = _FIXED.pack(AF_UNSPEC, index, 0, _INCOMING, _OUR_FILTER)
     return Message(RTM_NEWTFILTER, CREATE | EXCLUSIVE, body + text(_KIND, "u32") + options)
 
 
@@ -101,14 +106,21 @@ def remove_bucket(index: int) -> Message:
     return Message(RTM_DELQDISC, 0, _FIXED.pack(AF_UNSPEC, index, HANDLE, _ROOT, 0))
 
 
+def remove_redirected(index: int) -> Message:
+    """Return the request that removes our filter on what comes in by a link."""
+    body = _FIXED.pack(AF_UNSPEC, index, 0, _INCOMING, _OUR_FILTER)
+    return Message(RTM_DELTFILTER, 0, body + text(_KIND, "u32"))
+
+
 def remove_ingress(index: int) -> Message:
-    """Return the request that removes the hook on what comes in, with its filters."""
-    return Message(RTM_DELQDISC, 0, _FIXED.pack(AF_UNSPEC, index, _INGRESS_HANDLE, _INGRESS, 0))
+    """Return the request that removes a hook of the kind that we make, with its filters."""
+    body = _FIXED.pack(AF_UNSPEC, index, _INGRESS_HANDLE, _INGRESS, 0)
+    return Message(RTM_DELQDISC, 0, body + text(_KIND, "ingress"))
 
 
 def get_filters(index: int) -> Message:
     """Return the dump request for the filters on what comes in by a link."""
-    return Message(RTM_GETTFILTER, 0, _FIXED.pack(AF_UNSPEC, index, 0, _INGRESS_HANDLE, 0))
+    return Message(RTM_GETTFILTER, 0, _FIXED.pack(AF_UNSPEC, index, 0, _INCOMING, 0))
 
 
 def redirects_to(body: bytes, target: int) -> bool:

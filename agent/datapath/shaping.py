@@ -42,16 +42,19 @@ def put(netlink: Netlink, endpoint: Endpoint, index: int, *, fresh: bool) -> Non
     else:
         _send(netlink, [qdisc.remove_bucket(index)], what, *_ABSENT)
     if wanted.send is None:
-        _send(netlink, [qdisc.remove_ingress(index)], what, *_ABSENT)
         if left := find(netlink, endpoint.link):
+            _send(netlink, [qdisc.remove_redirected(index)], what, *_ABSENT)
+            if not netlink.dump(qdisc.get_filters(index)):
+                _send(netlink, [qdisc.remove_ingress(index)], what, *_ABSENT)
             _send(netlink, [link.delete(left.index)], what, ENODEV)
         return
     device = _device(netlink, endpoint, what)
     quiet = link.change(device, link.quiet(host_end.wants_ipv6(endpoint)))
     _send(netlink, [quiet, link.set_up(device), qdisc.bucket(device, wanted.send)], what)
     if not _leads(netlink, index, device):
-        _send(netlink, [qdisc.remove_ingress(index)], what, *_ABSENT)
-        _send(netlink, [qdisc.ingress(index), qdisc.redirected(index, device)], what)
+        _send(netlink, [qdisc.ingress(index)], what, EEXIST)
+        _send(netlink, [qdisc.remove_redirected(index)], what, *_ABSENT)
+        _send(netlink, [qdisc.redirected(index, device)], what)
 
 
 def _send(netlink: Netlink, requests: Sequence[Message], what: str, *fine: int) -> None:
@@ -95,7 +98,7 @@ def observed(netlink: Netlink, links: Iterable[Link]) -> Mapping[int, Bandwidth]
     }
     qdiscs = [qdisc.parse(body) for body in netlink.dump(qdisc.get_all())]
     buckets = {one.index: one.limit for one in qdiscs if one.handle == qdisc.HANDLE}
-    hooked = {one.index for one in qdiscs if one.kind == "ingress"}
+    hooked = {one.index for one in qdiscs if one.kind in qdisc.HOOKS}
     found = {}
     for index in {one.index for one in by_name.values() if one.ours}:
         device = devices.get(index, 0)

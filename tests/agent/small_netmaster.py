@@ -59,6 +59,8 @@ class SmallNetmaster(FabricServicer):
     _server: Any = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _streams: list["asyncio.Queue[MasterMessage]"] = field(default_factory=list)
+    _latest: "asyncio.Queue[MasterMessage] | None" = None
+    """Of the last agent that said Hello."""
 
     @property
     def address(self) -> str:
@@ -101,6 +103,10 @@ class SmallNetmaster(FabricServicer):
     async def _listen(self, messages: Any, outgoing: "asyncio.Queue[MasterMessage]") -> None:
         async for wire in messages:
             message = agent_from_wire(wire)
+            if isinstance(message, Hello):
+                self._latest = outgoing
+            elif outgoing is not self._latest:
+                continue  # of an agent that died meanwhile: as in netmaster, a later one counts
             self.heard.append(message)
             for answer in () if self.mute else self._answers(message):
                 outgoing.put_nowait(answer)

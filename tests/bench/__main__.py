@@ -8,7 +8,7 @@ from rich.console import Console
 
 from netfabric.lab.lab import Lab
 from netfabric.lab.settings import Settings
-from tests.bench import attachment, overlay, propagation, rest, routed
+from tests.bench import attachment, burst, overlay, policy, propagation, rest, routed
 from tests.bench.timing import Comparison
 
 
@@ -25,6 +25,8 @@ def main() -> int:
         for measure in (attachment.measure, propagation.measure):
             comparison = measure(lab, Path(scratch), console.print)
             comparisons.append(comparison)
+        if together := burst.measure(lab, Path(scratch), console.print):
+            comparisons.append(together)
     wide = Settings(name="benchvx", racks=2, hosts=1, tors=1, containers=0, vteps="ipv4")
     with Lab(wide, on_step=lambda step: console.print(f"[dim]{step} …")) as lab:
         overlay.prepare(lab)
@@ -35,6 +37,8 @@ def main() -> int:
     for comparison in comparisons:
         console.print(comparison.table())
     console.print(rest.table(rates))
+    console.print(policy.measure(console.print).table())
+    console.print(policy.throughput(console.print))
     return 0
 
 

@@ -15,6 +15,7 @@ from netfabric.fabric.profile import Bandwidth, Limit, Profile, profile_of, rate
         ("2gbps", 2_000_000_000),
         ("20 Kbps", 20_000),
         ("20mb", 20_000_000),
+        ("99999999999999 gbps", 400_000_000_000),
     ],
 )
 def test_every_way_to_write_a_bandwidth(text: str, rate: int) -> None:
@@ -41,4 +42,6 @@ def test_what_a_kernel_keeps_is_kept_as_it_is() -> None:
     wanted = Bandwidth(Limit(1_000_001), Limit(99, 70_000))
     assert wanted.kept == Bandwidth(Limit(1_000_000, 64 << 10), Limit(96, 70_000))
     assert wanted.kept.kept == wanted.kept
+    assert Limit(1).kept.rate == 8
+    assert Limit(1 << 62, 1 << 60).kept == Limit(400_000_000_000, 1 << 30)
     assert not Bandwidth().kept

@@ -11,9 +11,9 @@ LAB="python3 python3-venv gcc libc6-dev iproute2 iputils-ping nftables procps ut
      etcd-server etcd-client frr bird2 gobgpd"
 TEST="containernetworking-plugins openssl iperf3 tcpdump shellcheck ruby git
       busybox-static user-mode-linux"
-ENGINES="busybox-static"
+ENGINES="podman runc containerd tini busybox-static"
 DOCKER="docker.io iptables"
-SERVICES="etcd frr bird bird6 gobgpd docker containerd"
+SERVICES="etcd frr bird bird6 gobgpd docker containerd podman"
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'install: %s\n' "$*"; }

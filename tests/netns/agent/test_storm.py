@@ -154,7 +154,7 @@ async def _settled(engine: Engine, netmaster: SmallNetmaster, keys: list[Endpoin
     links = {link_name(key) for key in alive}
     await machine.until(lambda: not machine.status()["waiting"], "nobody waits")
     await machine.until(lambda: _links(machine.namespace, "nf") == links, "links are the alive's")
-    await netmaster.until(lambda: netmaster.endpoints.keys() == alive.keys(), "netmaster knows")
+    await machine.until(lambda: netmaster.endpoints.keys() == alive.keys(), "netmaster knows")
     assert _journalled(machine) == {(str(key), 0) for key in alive}
     given = {key: _addresses(answer) for key, answer in alive.items()}
     every = [address for addresses in given.values() for address in addresses]

@@ -80,6 +80,7 @@ def test_attaching_again_is_attaching_once(bench: Bench) -> None:
         Bandwidth(receive=Limit(20_000_000)),
         Bandwidth(send=Limit(1_000_001, 200_000)),
         Bandwidth(Limit(40_000_000_000), Limit(8_000)),
+        Bandwidth(Limit(1 << 62, 1 << 60), Limit(1)),
     ],
 )
 def test_limits_are_observed_as_desired_and_change_with_the_link_in_place(
