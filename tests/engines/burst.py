@@ -1,6 +1,5 @@
 """A hundred pods at once on one host, by containerd's CRI; each ADD is timed where containerd calls the plugin."""
 
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.engines.containerd import Containerd
-from tests.engines.host import until
 
 # No process of its own besides the plugin's: 10 ms is what /proc/uptime tells.
 _TIMED = """#!/bin/sh
@@ -19,22 +17,6 @@ read -r end _ </proc/uptime
 [ "$CNI_COMMAND" != ADD ] || echo "$start $end" >>{times}
 exit $code
 """
-_BRIDGE = {
-    "cniVersion": "1.0.0",
-    "name": "bench",
-    "plugins": [
-        {
-            "type": "bridge",
-            "bridge": "benchbr0",
-            "isGateway": True,
-            "ipam": {
-                "type": "host-local",
-                "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd10:88::/64"}]],
-                "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
-            },
-        }
-    ],
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +61,3 @@ def burst(daemon: Containerd, plugin: str, count: int) -> Iterator[Burst]:
             yield Burst(seconds, adds, tuple(map(cri.addresses, pods)))
         finally:
             list(pool.map(cri.remove_pod, pods))
-
-
-@contextmanager
-def bridged(daemon: Containerd) -> Iterator[None]:
-    """Have Debian's `bridge` with `host-local` in netfabric's place meanwhile."""
-    run = daemon.host.run
-    ours, aside = "/etc/cni/net.d/10-netfabric.conflist", "/etc/cni/10-netfabric.conflist"
-    run("cp", "/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/opt/cni/bin/")
-    run("mv", ours, aside)
-    run("tee", "/etc/cni/net.d/20-bridge.conflist", stdin=json.dumps(_BRIDGE).encode())
-    try:
-        _restart(daemon)
-        yield
-    finally:
-        run("rm", "/etc/cni/net.d/20-bridge.conflist")
-        run("mv", aside, ours)
-        _restart(daemon)
-        daemon.host.tries("ip", "link", "del", "benchbr0")
-
-
-def _restart(daemon: Containerd) -> None:
-    daemon.kill()
-    daemon.start()
-    with daemon.cri() as cri:
-        until(lambda: cri.call("Status"), "the runtime answers")
