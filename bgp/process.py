@@ -106,24 +106,19 @@ class ExaBgp:
             listener.listen(4)
             listener.setblocking(False)
             while True:
-                helper, _ = await asyncio.get_running_loop().sock_accept(listener)
-                with helper:
+                await _readable(listener)
+                with suppress(BlockingIOError), listener.accept()[0] as helper:
                     await self._serve(helper)
 
     async def _serve(self, helper: socket.socket) -> None:
         """Take one helper's pipes and talk until they close."""
         helper.setblocking(False)
-        ready = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(helper, ready.set)
         try:
             async with asyncio.timeout(1.0):
-                await ready.wait()
+                await _readable(helper)
             _, descriptors, _, _ = socket.recv_fds(helper, 16, 2)
         except (OSError, TimeoutError):
             return
-        finally:
-            loop.remove_reader(helper)
         if len(descriptors) == 2:
             await self._talk(*descriptors)
 
@@ -271,3 +266,13 @@ class ExaBgp:
     def remove(self) -> None:
         """Remove the run directory's files."""
         self._child.remove()
+
+
+async def _readable(endpoint: socket.socket) -> None:
+    """Wait until there is something to take. Whoever is cancelled has taken nothing that would be lost."""
+    ready, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(endpoint, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(endpoint)

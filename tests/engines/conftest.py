@@ -14,14 +14,14 @@ from netfabric.lab.settings import Settings
 from tests.engines.host import Host
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     name = f"en{os.getpid() % 100000:05d}"
     with Lab(Settings(name=name, hosts=1, tors=1, containers=1, store="sqlite")) as lab:
         yield lab
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hosts(lab: Lab) -> Iterator[tuple[Host, Host]]:
     with ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="nfen"))

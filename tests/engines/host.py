@@ -6,12 +6,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from netfabric.lab.machines import COMMANDS, Machine
+from netfabric.lab.namespace import NETNS_DIR, Namespace
 from netfabric.lab.plan import NETWORK
 
 PATIENCE = 20.0
@@ -106,19 +107,22 @@ class Host:
 
     def _end(self) -> None:
         assert self._first
+        containers = [pid for group in self._cgroups() for pid in _members(group)]
+        networks = {inode for pid in containers if (inode := _network(pid))}
         if self._first.poll() is None:
             for pid in self._processes() - {self._first.pid}:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+                _kill(pid)
             self._first.kill()
         self._first.wait(PATIENCE)
-        for found in Path("/sys/fs/cgroup").glob(f"*/{self.cgroup}"):
-            for group in found.rglob("cgroup.procs"):
-                for number in group.read_text().split():
-                    os.kill(int(number), signal.SIGKILL)
-            until(lambda found=found: _removed(found), "no process is left")  # type: ignore[misc]
+        for group in self._cgroups():
+            for pid in _members(group):
+                _kill(pid)
+            until(lambda group=group: _removed(group), "no process is left")  # type: ignore[misc]
+        _forget(networks)
+
+    def _cgroups(self) -> list[Path]:
+        """Return the containers' one of each hierarchy."""
+        return list(Path("/sys/fs/cgroup").glob(f"*/{self.cgroup}"))
 
     def state(self) -> list[str]:
         """Return what netfabric has in the kernel of this host, in order."""
@@ -130,6 +134,31 @@ class Host:
             lines += run("ip", family, "neigh", "show", "nud", "permanent").splitlines()
         lines += run("nft", "-s", "list", "table", "inet", "netfabric", check=False).splitlines()
         return sorted(line.strip() for line in lines)
+
+
+def _members(group: Path) -> list[int]:
+    """Return the processes of a cgroup and of those in it."""
+    return [int(pid) for found in group.rglob("cgroup.procs") for pid in found.read_text().split()]
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _network(pid: int) -> int:
+    """Return the inode of a process's network namespace, 0 if the process is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    return 0
+
+
+def _forget(networks: set[int]) -> None:
+    """Remove what engines that were killed have left of their containers in /run/netns."""
+    for path in NETNS_DIR.iterdir():
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino in networks:
+                Namespace(path.name).delete()
 
 
 def _removed(group: Path) -> bool:

@@ -131,8 +131,7 @@ async def test_ttl_security_on_one_side_only(fabric: Fabric, kind: SwitchKind) -
     switch = fabric.switch(kind, (4,), ttl_security=True)
     async with fabric.agent() as agent:
         agent.exabgp.configure(fabric.speaker, [fabric.peer(4)])
-        await until(agent.reason, "a reason", 30.0)
-        assert "ttlSecurity" in agent.reason()
+        await until(lambda: "ttlSecurity" in agent.reason(), "a reason that says what to do", 30.0)
         agent.exabgp.configure(fabric.speaker, [fabric.peer(4, ttl_security=True)])
         await until(lambda: all(switch.sessions().values()), "the session with both", 30.0)
 

