@@ -4,7 +4,7 @@
 #                       (LAB="--tor bird --racks 3" passes options on: see `.venv/bin/netlab up --help`)
 #   make down           take the lab down again, without a trace
 #   make test           every test; `make test-unit` those that need no root, in seconds
-#   make test-vlan   only those of VLANs, which boot a guest whose kernel has 802.1Q
+#   make test-vlan      only those of VLANs, which boot a guest whose kernel has 802.1Q
 #   make test-engines   those with real container engines (Docker, podman, containerd): installs them from Debian's packages
 #   make docker-plugin  the folder of Docker's managed plugin, for Swarm: build/docker-plugin
 #   make check          ruff, mypy, import-linter, generated code is current
@@ -58,7 +58,7 @@ test-vlan: install-test
 	timeout --kill-after=5 300 $(PYTEST) tests/netns/vlan
 
 test-slow: install-test
-	$(PYTEST) -n 2 --dist loadfile -m "slow and not engines" --durations 15
+	$(PYTEST) -n 2 --dist loadfile -m "slow and not engines and not vlan" --durations 15
 
 test-engines: install-engines
 	$(PYTEST) -n 2 --dist loadfile -m engines tests/engines --durations 15
