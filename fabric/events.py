@@ -9,7 +9,7 @@ from netfabric.fabric.filter import Members
 from netfabric.fabric.kernel import KernelKey, KernelState, Uplink
 from netfabric.fabric.prefix import Address, Family, Prefix
 from netfabric.fabric.route import PathAttributes
-from netfabric.fabric.session import HeldBlock, HeldLoan, IntentChanged, MasterMessage
+from netfabric.fabric.session import HeldBlock, HeldLoan, IntentChanged, MasterMessage, RuleCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,13 @@ class Filtered:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """Outcome of `effects.Count`."""
+
+    counts: tuple[RuleCount, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerUp:
     """A session is established."""
 
@@ -214,6 +221,7 @@ Event: TypeAlias = (
     | Recorded
     | Programmed
     | Filtered
+    | Counted
     | PeerUp
     | PeerDown
     | PathsReceived

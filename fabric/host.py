@@ -5,6 +5,7 @@ from dataclasses import replace
 from netfabric.fabric.addresses import Addresses
 from netfabric.fabric.attachment import STANDING, Phase
 from netfabric.fabric.attachments import Attachments
+from netfabric.fabric.counts import Counting
 from netfabric.fabric.effects import Audit, Effect, JournalChange, Tell, Warn
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.events import (
@@ -12,6 +13,7 @@ from netfabric.fabric.events import (
     Attached,
     AttachRequested,
     CollectRequested,
+    Counted,
     Detached,
     DetachRequested,
     EndOfRib,
@@ -79,6 +81,7 @@ class Host:
         self.speaking = Speaking(settings, self.out)
         self.upkeep = Upkeep(self.out)
         self.guard = Guard(self.out, FEATURE in settings.features)
+        self.counting = Counting(self.out)
         self.attachments = Attachments(
             settings, self.out, self.ledger, self.addresses, self.speaking, self.guard
         )
@@ -152,6 +155,8 @@ class Host:
                 self.upkeep.failed(failures)
             case Filtered(error):
                 self.guard.failed(error)
+            case Counted(counts):
+                self.counting.counted(counts, now)
             case KernelObserved(state):
                 self._audited(state, now)
             case MasterConnected():
@@ -240,6 +245,7 @@ class Host:
             )
         )
         self.speaking.tell_all()
+        self.counting.connected()
 
     def _told(self, message: MasterMessage, now: float) -> None:
         match message:
@@ -455,6 +461,8 @@ class Host:
             self.sweep_at = now + self.settings.advertise_timeout + self.settings.drain
         if self.upkeep.inherited and self._settled(now):
             self.upkeep.settle()
+        if self.connected and self.attachments.ready:
+            self.counting.tick(now, self.guard.counting)
         if self.started_at and now >= self.audit_at:
             self.audit_at = now + self.settings.audit_interval
             self.out.append(Audit())

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from netfabric.fabric.counts import dump_counts
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.packed import dump_routes
 from netfabric.fabric.route import LearnedRoute
-from netfabric.fabric.session import SessionStatus
-from netfabric.fabric.view import HostStatus, block_key, learned_key
+from netfabric.fabric.session import RuleCount, SessionStatus
+from netfabric.fabric.view import HostStatus, block_key, counted_key, learned_key
 
 if TYPE_CHECKING:
     from tests.api.rest.conftest import Api
@@ -90,6 +91,31 @@ async def test_group_policy_and_tenant(fabric: "Api") -> None:
     tenant = (await fabric.get("/api/v1/inspect/tenants/default/"))["Oper"]
     assert (tenant["totalEndpoints"], tenant["totalNetworks"], tenant["totalEPGs"]) == (2, 1, 1)
     assert tenant["networks"][0]["numEndpoints"] == 2
+
+
+async def test_what_rules_counted(fabric: "Api") -> None:
+    for name, action in (("1", "allow"), ("2", "deny")):
+        await fabric.put("rules", f"default:pol:{name}", direction="in", action=action)
+    first = (
+        RuleCount("default:web", "in", "default:pol/1", 5, 300),
+        RuleCount("default:web", "in", "default:pol/2", 2, 120),
+        RuleCount("default:web", "out", "default", 9, 540),
+    )
+    more = (RuleCount("default:web", "in", "default:pol/2", 1, 60),)
+    await fabric.store_value(counted_key("h1"), dump_counts(first).decode())
+    await fabric.store_value(counted_key("h2"), dump_counts(more).decode())
+    policy = (await fabric.get("/api/v1/inspect/policys/default:pol/"))["Oper"]
+    assert policy["policyViolations"] == 3
+    assert "rules" not in policy, "Contiv knows none"
+    policy = (await fabric.get("/api/v2/inspect/policies/default:pol"))["Oper"]
+    assert {one["rule"]: one["packets"] for one in policy["rules"]} == {"1": 5, "2": 3}
+    rule = (await fabric.get("/api/v2/inspect/rules/default:pol:2"))["Oper"]
+    of_group = {"group": "default:web", "packets": 3, "bytes": 180}
+    assert rule == {"packets": 3, "bytes": 180, "groups": [of_group]}
+    denying = {"networkName": "net1", "policies": ["pol"], "defaultAction": "deny"}
+    await fabric.put("endpoint-groups", "default:web", **denying)
+    policy = (await fabric.get("/api/v2/inspect/policies/default:pol"))["Oper"]
+    assert policy["policyViolations"] == 3 + 9
 
 
 @pytest.mark.parametrize("part", ["c1234", "c1234567890-eth0", "web-1", "b-1"])
