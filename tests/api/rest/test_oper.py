@@ -237,6 +237,33 @@ async def test_a_service_finds_its_providers_by_label(fabric: "Api") -> None:
     assert (oper["numProviders"], oper["serviceVip"]) == (2, "60.1.1.253")
 
 
+async def test_tenants_talk_where_both_say_so(fabric: "Api") -> None:
+    await fabric.put("tenants", "red")
+    await fabric.put("networks", "red:net2", subnet="61.1.1.0/24")
+    await fabric.put("policies", "red:pol")
+    await fabric.put("endpoint-groups", "red:db", networkName="net2", policies=["pol"])
+    key, address = EndpointKey("e1234567890", "eth0"), ip_address("61.1.1.1")
+    red = replace(WEB1, key=key, name="db-1", tenant="red", network="net2", group="db")
+    await fabric.attach(replace(red, addresses=(address,)))
+
+    async def verdict() -> tuple[str, str]:
+        (found,) = (await fabric.get("/api/v2/verdicts?from=web-1&to=db-1&port=80"))["items"]
+        return found["action"], found["reason"]
+
+    assert "tenants default and red do not talk" in (await verdict())[1]
+    allow = {"action": "allow", "protocol": "tcp"}
+    await fabric.put("rules", "default:pol:1", direction="out", toEndpointGroup="red:db", **allow)
+    action, reason = await verdict()
+    assert (action, reason.partition(": ")[2]) == ("deny", "group red:db has none, incoming")
+    await fabric.put("rules", "red:pol:0", direction="in", **allow)
+    assert (await verdict())[0] == "deny", "a rule about anybody is about nobody else's"
+    await fabric.put("rules", "red:pol:1", direction="in", fromEndpointGroup="default:web", **allow)
+    assert (await verdict())[0] == "allow"
+    deny = {"direction": "in", "action": "deny", "priority": 2}
+    await fabric.put("rules", "red:pol:2", **deny)
+    assert await verdict() == ("deny", "rule red:pol:2 of group red:db, incoming")
+
+
 async def test_verdicts_name_the_rule_that_decides(fabric: "Api") -> None:
     more = {"direction": "in", "action": "deny", "protocol": "tcp", "ports": ["80-90"]}
     await fabric.put("rules", "default:pol:1", **more)
