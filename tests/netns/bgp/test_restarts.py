@@ -104,6 +104,8 @@ async def test_the_helper_is_killed(fabric: Fabric) -> None:
         pid = agent.exabgp.pid
         helper = helper_of(pid)
         os.kill(helper, signal.SIGKILL)
+        state = Path(f"/proc/{helper}/stat")
+        await until(lambda: ") Z " in state.read_text(), "its end")
         # the agent holds the pipes: ExaBGP notices when it next reads a command
         agent.exabgp.announce(routes(GONE))
         await until(lambda: set(switch.rib()) == rib(KEPT, GONE), "a route after that")
