@@ -13,6 +13,7 @@ import structlog
 from netfabric.agent import status
 from netfabric.agent.callers import Callers
 from netfabric.agent.cni.server import CniServer
+from netfabric.agent.counting import CountingThread
 from netfabric.agent.datapath_thread import DatapathThread
 from netfabric.agent.ground import Ground
 from netfabric.agent.inbox import Inbox
@@ -51,6 +52,7 @@ class Agent:
         self._clock = steady_clock()
         inbox, self.warnings = Inbox(), Warnings()
         self.datapath = DatapathThread(ground.datapath, inbox.post, self.warnings.put)
+        self._counting = CountingThread(ground.datapath, inbox.post, self.warnings.put)
         self._watch = KernelWatch(make_monitor, self.datapath)
         started = Started(
             ground.journal_state, ground.datapath.observe(), ground.datapath.uplinks()
@@ -73,6 +75,7 @@ class Agent:
             netmaster=self.stream,
             callers=self.callers,
             warnings=self.warnings,
+            counting=self._counting,
         )
         self._loop = Loop(self.host, inbox, hands, self._clock)
         self._cni = CniServer(self.callers, settings.cni_socket)
@@ -108,6 +111,7 @@ class Agent:
                     for task in work:
                         task.cancel()
         finally:
+            self._counting.close()
             self.datapath.close()
             self._ground.journal.close()
         log.info("stopped", host=settings.host)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from netfabric.agent.callers import Answer, Callers
+from netfabric.agent.counting import CountingThread
 from netfabric.agent.datapath_thread import DatapathThread
 from netfabric.agent.inbox import Inbox
 from netfabric.agent.journal import Journal, when_done
@@ -17,6 +18,7 @@ from netfabric.fabric.effects import (
     AttachAnswer,
     Audit,
     ConfigureSpeaker,
+    Count,
     Detach,
     DetachAnswer,
     Effect,
@@ -61,6 +63,7 @@ class Hands:
     netmaster: Teller
     callers: Callers
     warnings: Warnings
+    counting: CountingThread
 
 
 class Loop:
@@ -142,6 +145,8 @@ class Loop:
                 hands.datapath.perform(effect)
                 if hands.sessions.homeless:
                     self._unsettled.set()
+            case Count(groups):
+                hands.counting.count(groups)
             case ConfigureSpeaker(speaker, peers):
                 hands.sessions.want(speaker, peers)
                 self._unsettled.set()

@@ -9,6 +9,7 @@ from netfabric.fabric.prefix import Prefix
 from netfabric.fabric.route import LearnedRoute
 from netfabric.fabric.session import (
     AgentMessage,
+    CountsChanged,
     EndpointsChanged,
     RoutesLearned,
     SessionsChanged,
@@ -19,7 +20,7 @@ BATCH = 5000
 
 
 class Outbox:
-    """A queue in which later news of a route, an endpoint or the sessions replace earlier ones.
+    """A queue in which later news of a route, an endpoint, the sessions or rules' counts replace earlier ones.
 
     Merged news may come earlier than what was put between, which nobody minds: routes and sessions
     depend on nothing else, and an endpoint only on blocks and loans that netmaster gave before.
@@ -31,6 +32,7 @@ class Outbox:
         self._full = False
         self._endpoints: dict[EndpointKey, Endpoint | None] = {}
         self._sessions = SessionsChanged(())
+        self._counts = CountsChanged(())
         self._filled = asyncio.Event()
 
     def put(self, message: AgentMessage) -> None:
@@ -50,6 +52,9 @@ class Outbox:
             case SessionsChanged():
                 self._sessions = message
                 self._line_up(SessionsChanged)
+            case CountsChanged():
+                self._counts = message
+                self._line_up(CountsChanged)
             case _:
                 self._queue.append(message)
         self._filled.set()
@@ -83,6 +88,8 @@ class Outbox:
             return self._take_endpoints()
         if first is SessionsChanged:
             return self._sessions
+        if first is CountsChanged:
+            return self._counts
         assert not isinstance(first, type)
         return first
 

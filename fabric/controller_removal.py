@@ -7,11 +7,18 @@ from netfabric.fabric.controller import MAX_OPERATIONS, block_at, loan_at, relat
 from netfabric.fabric.endpoint import EndpointKey
 from netfabric.fabric.errors import ConflictError
 from netfabric.fabric.session import HeldBlock, HeldLoan
-from netfabric.fabric.view import View, endpoint_key, host_key, learned_key, vtep_key
+from netfabric.fabric.view import (
+    View,
+    counted_key,
+    endpoint_key,
+    host_key,
+    learned_key,
+    vtep_key,
+)
 from netfabric.fabric.world import Write
 
-STATUS_KEYS = 3
-"""Operations that a host's status, its learned routes and its VTEP need."""
+STATUS_KEYS = 4
+"""Operations that a host's status, its learned routes, its VTEP and its rules' counts need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +76,8 @@ def decide_removal(view: View, host: str, *, force: bool = False) -> Removal:
     if host in view.hosts and not force:
         raise _connected(view, host)
     unchanged = {status: revision_of(view, status)}
-    keys = (status, relative(learned_key(host)), relative(vtep_key(host)))
-    deletes = [key for key in keys if revision_of(view, key)]
+    beside = (relative(key(host)) for key in (learned_key, vtep_key, counted_key))
+    deletes = [key for key in (status, *beside) if revision_of(view, key)]
     for key in _keys(host, holding_of(view, host)):
         if len(unchanged) >= MAX_OPERATIONS - STATUS_KEYS:
             break

@@ -90,6 +90,13 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Read what these groups' rules have counted. Outcome: `events.Counted`, unless that fails."""
+
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigureSpeaker:
     """Run sessions with exactly these peers; a speaker of None runs none.
 
@@ -180,6 +187,7 @@ Effect: TypeAlias = (
     | Program
     | Filter
     | Audit
+    | Count
     | ConfigureSpeaker
     | Announce
     | Withdraw

@@ -10,7 +10,14 @@ from netfabric.fabric.filter import Members
 from netfabric.fabric.kernel import KernelKey, KernelState, Uplink
 from netfabric.fabric.prefix import Address, Family, Prefix
 from netfabric.fabric.route import PathAttributes
-from netfabric.fabric.session import HeldBlock, HeldLoan, IntentChanged, MasterMessage, Remote
+from netfabric.fabric.session import (
+    HeldBlock,
+    HeldLoan,
+    IntentChanged,
+    MasterMessage,
+    Remote,
+    RuleCount,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,13 @@ class Filtered:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """Outcome of `effects.Count`."""
+
+    counts: tuple[RuleCount, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerUp:
     """A session is established."""
 
@@ -217,6 +231,7 @@ Event: TypeAlias = (
     | Recorded
     | Programmed
     | Filtered
+    | Counted
     | PeerUp
     | PeerDown
     | PathsReceived

@@ -20,6 +20,8 @@ NAME_REMEDY = "letters, digits, hyphens and dots, beginning and ending with a le
 NAME_OR_NOTHING = rf"({_NAME})?"
 PARTIAL_NAME = _OPTIONAL_LABEL_NAME
 """Contiv's optional name: the last label may be missing."""
+GROUP_OF_ANY_TENANT = rf"({_NAME}:)?{_OPTIONAL_LABEL_NAME}"
+"""A group of the own tenant, or `tenant:group`."""
 IP4_OR_NOTHING = rf"{_IP4}?"
 IP6_OR_NOTHING = rf"({_IP6})?"
 SUBNET = rf"{_IP4}(-{_IP4})?/{_LENGTH}"

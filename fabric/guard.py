@@ -104,6 +104,10 @@ class Guard:
             return endpoint
         return replace(endpoint, bandwidth=found.profile.bandwidth)
 
+    def counting(self) -> tuple[str, ...]:
+        """Return the groups whose rules count here."""
+        return self.desired.filtered() if self.enabled and self.active else ()
+
     def release(self, link: str) -> None:
         """An endpoint's link is gone."""
         self._change(self.desired.remove_endpoint(link) | self.desired.set_mark(link, None))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from netfabric.fabric.addresses import Addresses
 from netfabric.fabric.attachment import STANDING, Phase
 from netfabric.fabric.attachments import Attachments
+from netfabric.fabric.counts import Counting
 from netfabric.fabric.effects import Audit, Effect, JournalChange, Tell, Warn
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.events import (
@@ -12,6 +13,7 @@ from netfabric.fabric.events import (
     Attached,
     AttachRequested,
     CollectRequested,
+    Counted,
     Detached,
     DetachRequested,
     EndOfRib,
@@ -85,6 +87,7 @@ class Host:
         shares = Shares(self.upkeep.resolver.objects)
         self.overlay = Overlay(settings, self.upkeep.follow, self.guard, shares)
         self.vlans = Vlans(settings, self.upkeep.follow, self.guard, shares)
+        self.counting = Counting(self.out)
         self.attachments = Attachments(
             settings,
             self.out,
@@ -167,6 +170,8 @@ class Host:
                 self.upkeep.failed(failures)
             case Filtered(error):
                 self.guard.failed(error)
+            case Counted(counts):
+                self.counting.counted(counts, now)
             case KernelObserved(state):
                 self._audited(state, now)
             case MasterConnected():
@@ -260,6 +265,7 @@ class Host:
             )
         )
         self.speaking.tell_all()
+        self.counting.connected()
 
     def _told(self, message: MasterMessage, now: float) -> None:
         match message:
@@ -491,6 +497,8 @@ class Host:
             self.sweep_at = now + self.settings.advertise_timeout + self.settings.drain
         if self.upkeep.inherited and self._settled(now):
             self.upkeep.settle()
+        if self.connected and self.attachments.ready:
+            self.counting.tick(now, self.guard.counting)
         if self.started_at and now >= self.audit_at:
             self.audit_at = now + self.settings.audit_interval
             self.out.append(Audit())

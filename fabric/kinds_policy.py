@@ -11,6 +11,17 @@ def _partial(name: str) -> Field:
     return Field(name, pattern=formats.PARTIAL_NAME, max_length=64)
 
 
+def _peer_group(name: str) -> Field:
+    return Field(
+        name,
+        pattern=formats.PARTIAL_NAME,
+        max_length=64,
+        v2_pattern=formats.GROUP_OF_ANY_TENANT,
+        v2_max_length=129,
+        remedy="write the name of a group; in /api/v2 also TENANT:GROUP",
+    )
+
+
 def _peer_address(name: str) -> Field:
     return Field(
         name,
@@ -41,7 +52,7 @@ RULE = Kind(
     (
         Field("action", pattern="(allow|deny)"),
         Field("direction", pattern="(in|out)"),
-        _partial("fromEndpointGroup"),
+        _peer_group("fromEndpointGroup"),
         _peer_address("fromIpAddress"),
         _partial("fromNetwork"),
         _POLICY_NAME,
@@ -50,7 +61,7 @@ RULE = Kind(
         Field("protocol", pattern=formats.PROTOCOL, remedy="choose tcp, udp, icmp or a number"),
         Field("ruleId", pattern=formats.NAME, max_length=64, remedy=formats.NAME_REMEDY),
         TENANT_NAME,
-        _partial("toEndpointGroup"),
+        _peer_group("toEndpointGroup"),
         _peer_address("toIpAddress"),
         _partial("toNetwork"),
         Field(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
+from netfabric.fabric.counts import DEFAULT
 from netfabric.fabric.endpoint import Endpoint
 from netfabric.fabric.errors import NotFoundError, UnavailableError
 from netfabric.fabric.intent import network_of
@@ -123,10 +124,61 @@ def group_oper(world: World, group: Fields) -> Oper:
 
 
 def policy_oper(world: World, policy: Fields) -> Oper:
-    """Return the endpoints of the groups that use a policy."""
+    """Return the endpoints of the groups that use a policy, and how many packets it has denied them."""
     groups = world.users("policy", policy["key"], "endpointGroup", "policies")
     endpoints = [e for group in groups for e in world.endpoints_of(group=group)]
-    return {"endpoints": [endpoint_oper(e) for e in endpoints], "numEndpoints": len(endpoints)}
+    return {
+        "endpoints": [endpoint_oper(e) for e in endpoints],
+        "numEndpoints": len(endpoints),
+        "policyViolations": _denied_by_rules(world, policy, groups)
+        + sum(_denied_by_default(world, group) for group in groups),
+    }
+
+
+def _rules_of(world: World, policy: str) -> list[Fields]:
+    found = (world.get("rule", key) for key in world.users("policy", policy, "rule", "policyName"))
+    return [rule for rule in found if rule is not None]
+
+
+def _denied_by_rules(world: World, policy: Fields, groups: Sequence[str]) -> int:
+    denying = (r for r in _rules_of(world, policy["key"]) if r["action"] == "deny")
+    return sum(_hits(world, rule, group)[0] for rule in denying for group in groups)
+
+
+def _denied_by_default(world: World, group: str) -> int:
+    if (world.get("endpointGroup", group) or {}).get("defaultAction") != "deny":
+        return 0
+    return sum(world.counted(group, direction, DEFAULT)[0] for direction in ("in", "out"))
+
+
+def _hits(world: World, rule: Fields, group: str) -> tuple[int, int]:
+    name = f"{rule['tenantName']}:{rule['policyName']}/{rule['ruleId']}"
+    return world.counted(group, rule["direction"], name)
+
+
+def rule_oper(world: World, rule: Fields) -> Oper:
+    """Return the packets that a rule has decided about, of each group that uses its policy and of all."""
+    policy = f"{rule['tenantName']}:{rule['policyName']}"
+    groups = world.users("policy", policy, "endpointGroup", "policies")
+    counted = [(group, *_hits(world, rule, group)) for group in groups]
+    return {
+        "packets": sum(packets for _, packets, _ in counted),
+        "bytes": sum(octets for _, _, octets in counted),
+        "groups": [
+            {"group": group, "packets": packets, "bytes": octets}
+            for group, packets, octets in counted
+            if packets
+        ],
+    }
+
+
+def counting_policy_oper(world: World, policy: Fields) -> Oper:
+    """Return what Contiv tells of a policy, and what each of its rules has counted."""
+    rules = [
+        {"rule": rule["ruleId"], **rule_oper(world, rule)}
+        for rule in _rules_of(world, policy["key"])
+    ]
+    return policy_oper(world, policy) | {"rules": rules}
 
 
 def tenant_oper(world: World, tenant: Fields) -> Oper:
@@ -264,5 +316,10 @@ OPER: dict[str, Callable[[World, Fields], Oper]] = {
     "serviceLB": service_oper,
     "aciGw": aci_gw_oper,
 }
-OPER2 = OPER | {"Bgp": speaker_oper, "peer": peer_oper}
+OPER2 = OPER | {
+    "Bgp": speaker_oper,
+    "peer": peer_oper,
+    "policy": counting_policy_oper,
+    "rule": rule_oper,
+}
 """As `/api/v2` shows it."""

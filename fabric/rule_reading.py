@@ -8,6 +8,7 @@ from netfabric.fabric.errors import InvalidError
 from netfabric.fabric.filter import Action, Direction, FilterRule, PeerMatch, PortRange
 from netfabric.fabric.network import Network
 from netfabric.fabric.prefix import Prefix, parse_prefix
+from netfabric.fabric.schema import in_tenant
 
 Object = Mapping[str, Any]
 WITH_PORTS = ("tcp", "udp", "6", "17", "132")
@@ -102,7 +103,7 @@ def rule_of(obj: Object, networks: Mapping[str, Network]) -> FilterRule | None:
         ports=ports_of(obj),
         icmp_types=tuple(obj.get("icmpTypes") or ()) if protocol in WITH_TYPES else (),
         peer=PeerMatch(
-            group=f"{tenant}:{group}" if group else "",
+            group=in_tenant(obj, str(group)) if group else "",
             prefixes=prefixes or _prefixes(obj, f"{there}IpAddress"),
         ),
         own=_prefixes(obj, f"{here}IpAddress"),

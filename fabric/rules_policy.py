@@ -9,7 +9,7 @@ from netfabric.fabric.rule_reading import (
     protocol_of,
 )
 from netfabric.fabric.rules_tenancy import require_tenant
-from netfabric.fabric.schema import Object
+from netfabric.fabric.schema import Object, in_tenant
 from netfabric.fabric.world import Draft, Fields, World
 
 
@@ -93,8 +93,9 @@ _NAMES = (
 def _require_named(world: World, new: Fields) -> None:
     for type_, field, refusal in _NAMES:
         name = new.get(field)
-        if name and world.get(type_, f"{new['tenantName']}:{name}") is None:
-            raise InvalidError(refusal, f"{field} {name}: create it first, in the same tenant")
+        if name and world.get(type_, in_tenant(new, name)) is None:
+            where = "" if ":" in name else ", in the same tenant"
+            raise InvalidError(refusal, f"{field} {name}: create it first{where}")
 
 
 def _check_target(world: World, new: Fields) -> None:

@@ -254,6 +254,10 @@ class DesiredRuleset:
             changed |= self._follow(group, addresses)
         return changed
 
+    def filtered(self) -> tuple[str, ...]:
+        """Return the groups that have a filter, and endpoints here."""
+        return tuple(group for group, n in self._links.items() if n and group in self.filters)
+
     # parts
 
     def _need(self, group: str) -> set[RulesetKey]:

@@ -59,6 +59,11 @@ def chain_name(direction: Direction, group: str) -> str:
     return name(direction, group)
 
 
+def others_name(direction: Direction, group: str) -> str:
+    """Return the name of a group's chain for packets from, or to, other tenants."""
+    return name(f"{direction}_others", group)
+
+
 def disjoint(prefixes: tuple[Prefix, ...]) -> tuple[Prefix, ...]:
     """Return the prefixes that lie in no other one: intervals of a set must not overlap."""
     kept: list[Prefix] = []
@@ -191,7 +196,7 @@ def _chain(
     isolated: Verdict = "drop"
     extra: list[RulesetObject] = []
     if foreign:
-        isolated = Goto(name(f"{direction}_others", group))
+        isolated = Goto(others_name(direction, group))
         crossing = [one for one in rules if one.action == "deny" or _foreign(one, tenant)]
         made = tuple(r for one in crossing for r in compiled.rules(one))
         extra.append(Chain(isolated.chain, (*made, rule("other tenant", (), "drop"))))

@@ -40,6 +40,7 @@ class Field:
     v2_only: bool = False
     v2_pattern: str | None = None
     """Where `/api/v2` allows more than Contiv does."""
+    v2_max_length: int = 0
     v2_default: Any = None
     remedy: str = ""
     secret: bool = False
@@ -51,6 +52,10 @@ class Field:
         """Return the pattern of a dialect of the API."""
         return self.v2_pattern if dialect == "v2" and self.v2_pattern else self.pattern
 
+    def length_of(self, dialect: Dialect) -> int:
+        """Return the most bytes that a dialect of the API takes; 0 is no limit."""
+        return self.v2_max_length if dialect == "v2" and self.v2_max_length else self.max_length
+
     def default_of(self, dialect: Dialect) -> Any:
         """Return the default of a dialect of the API."""
         return self.v2_default if dialect == "v2" and self.v2_default is not None else self.default
@@ -58,7 +63,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Fields of an object that name another: `type`, in the same tenant where `scoped`."""
+    """Fields of an object that name another: `type`, in the same tenant where `scoped`, or `tenant:name`."""
 
     fields: tuple[str, ...]
     type: str
@@ -70,7 +75,12 @@ class Reference:
             value = obj.get(field)
             for name in value if isinstance(value, list) else [value]:
                 if name:
-                    yield f"{obj.get('tenantName', '')}:{name}" if self.scoped else str(name)
+                    yield in_tenant(obj, str(name)) if self.scoped else str(name)
+
+
+def in_tenant(obj: Mapping[str, Any], name: str) -> str:
+    """Return the key of what an object names: in its own tenant, unless the name says which."""
+    return name if ":" in name else f"{obj.get('tenantName', '')}:{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +180,9 @@ def _check_text(field: Field, value: str, dialect: Dialect) -> None:
         raise InvalidError(
             f"{field.name} string invalid format", "half a surrogate pair is no text"
         )
-    if field.max_length and len(value.encode()) > field.max_length:
-        raise InvalidError(
-            f"{field.name} string too long", f"{field.max_length} bytes are the most"
-        )
+    longest = field.length_of(dialect)
+    if longest and len(value.encode()) > longest:
+        raise InvalidError(f"{field.name} string too long", f"{longest} bytes are the most")
     pattern = field.pattern_of(dialect)
     if pattern is not None and not _compiled(pattern).fullmatch(value):
         raise InvalidError(f"{field.name} string invalid format", field.remedy or f"not {value!r}")

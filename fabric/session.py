@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
-from netfabric.fabric.filter import GroupFilter, Members
+from netfabric.fabric.filter import Direction, GroupFilter, Members
 from netfabric.fabric.network import Network
 from netfabric.fabric.peer import Peer, SessionState, Speaker
 from netfabric.fabric.placement import Placement
@@ -141,6 +141,27 @@ class LoanReturned:
     loan: str
 
 
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """What a rule of a group has counted on a host, since it came into the packet filter there."""
+
+    group: str
+    """`tenant:group`, or the name of a filter of pods."""
+    direction: Direction
+    rule: str
+    """`tenant:policy/id`, "default" or "other tenant"."""
+    packets: int
+    """That open a connection: what belongs to one passes before."""
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountsChanged:
+    """What rules have counted on the host, always complete but for those that counted nothing."""
+
+    counts: tuple[RuleCount, ...]
+
+
 AgentMessage: TypeAlias = (
     Hello
     | EndpointsChanged
@@ -150,6 +171,7 @@ AgentMessage: TypeAlias = (
     | BlockReturned
     | LendAnswered
     | LoanReturned
+    | CountsChanged
 )
 
 

@@ -68,8 +68,6 @@ class Verdict:
 def judge(packet: Packet, filters: FiltersOf) -> Verdict:
     """Return what becomes of a packet: the sender's group decides first, then the receiver's."""
     source, target = packet.source, packet.target
-    if source.tenant and target.tenant and source.tenant != target.tenant:
-        return Verdict("deny", f"tenants {source.tenant} and {target.tenant} do not talk")
     sides: tuple[tuple[Direction, End, End], ...] = (
         ("out", source, target),
         ("in", target, source),
@@ -86,15 +84,21 @@ def judge(packet: Packet, filters: FiltersOf) -> Verdict:
 def _side(
     packet: Packet, direction: Direction, own: End, other: End, filters: FiltersOf
 ) -> Verdict:
+    crossing = bool(own.tenant and other.tenant and own.tenant != other.tenant)
     if not own.group:
-        return Verdict("allow", "")
+        return Verdict("deny", _isolated(own, other)) if crossing else Verdict("allow", "")
     found = filters(own.group)
     if found is None:
         return Verdict("deny", f"group {own.group} does not exist")
     rules = [rule for rule in found.rules if rule.direction == direction]
+    if crossing:
+        rules = [rule for rule in rules if rule.action == "deny" or _foreign(rule, own)]
     decisive = next((rule for rule in rules if matches(rule, packet, own, other)), None)
     considered = tuple(_considered(packet, found.group, rules, own, other, decisive))
-    if decisive is None:
+    if decisive is None and crossing:
+        reason = f"{_isolated(own, other)}: group {own.group} has none, {_words(direction)}"
+        answer = Verdict("deny", reason, considered)
+    elif decisive is None:
         reason = f"default of group {own.group}, {_words(direction)}"
         answer = Verdict(found.default, reason, considered)
     else:
@@ -105,6 +109,15 @@ def _side(
     then = _side(packet, direction, replace(own, group=found.also), other, filters)
     reason = then.reason if then.action == "deny" else f"{answer.reason}; {then.reason}"
     return Verdict(then.action, reason, (*considered, *then.considered))
+
+
+def _foreign(rule: FilterRule, own: End) -> bool:
+    """Return whether a rule speaks of another tenant's group: nothing else opens a way between tenants."""
+    return bool(rule.peer.group) and rule.peer.group.partition(":")[0] != own.tenant
+
+
+def _isolated(own: End, other: End) -> str:
+    return f"tenants {own.tenant} and {other.tenant} do not talk without a rule of each about a group of the other"
 
 
 def _words(direction: Direction) -> str:

@@ -2,8 +2,8 @@
 
 Keys, under `/netfabric/v1/`: `intent/<type>/<key>`, `alloc/block/<network>/<prefix with _ for />`,
 `alloc/loan/<id>`, `alloc/<kind>/<number>`, `endpoint/<host>/<container>/<interface>`, `host/<name>`,
-`learned/<host>`, `vtep/<host>`, `guard/holds/<network>`, `kubernetes/pod/<namespace>/<name>`,
-`kubernetes/filter/<tenant:name>`.
+`learned/<host>`, `counted/<host>`, `vtep/<host>`, `guard/holds/<network>`,
+`kubernetes/pod/<namespace>/<name>`, `kubernetes/filter/<tenant:name>`.
 """
 
 import json
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from netfabric.fabric.counts import Tally, load_counts
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.errors import FabricError
 from netfabric.fabric.filter import GroupFilter
@@ -128,6 +129,11 @@ def vtep_key(host: str) -> str:
     return f"{ROOT}vtep/{host}"
 
 
+def counted_key(host: str) -> str:
+    """Return the store's key of what rules have counted on a host."""
+    return f"{ROOT}counted/{host}"
+
+
 class View:
     """The model in memory. `apply` is its only writer; one change costs one change."""
 
@@ -152,6 +158,7 @@ class View:
         self.hosts: dict[str, HostStatus] = {}
         self.learned: dict[str, tuple[LearnedRoute, ...]] = {}
         self.vteps: dict[str, Address] = {}
+        self.tally = Tally()
         self.pods: dict[str, Placement] = {}
         self.pods_by_host: dict[str, set[str]] = {}
         self.filters: dict[str, GroupFilter] = {}
@@ -208,6 +215,8 @@ class View:
             case "kubernetes":
                 what, _, name = rest.partition("/")
                 self._kubernetes(what, name, value, change)
+            case "counted":
+                self.tally.put(rest, () if value is None else load_counts(value))
             case "learned":
                 change.learned.add(rest)
                 if value is None:

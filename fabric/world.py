@@ -45,6 +45,8 @@ class World:
     """The BGP sessions of a host; None where no agent of that name is known."""
     cluster_mode: str = ""
     """Which orchestrator this netmaster was told of: docker, kubernetes, swarm-mode."""
+    counted: Callable[[str, str, str], tuple[int, int]] = lambda group, direction, rule: (0, 0)
+    """Packets and octets that a rule of a group has counted, over all hosts: `counts.Tally.of`."""
     _referring: dict[tuple[str, tuple[str, ...], str], dict[str, list[str]]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -106,7 +108,16 @@ def world_of(view: View, cluster_mode: str = "") -> World:
         found = view.hosts.get(host)
         return None if found is None else found.sessions
 
-    return World(view.objects, view.index, endpoints, view.blocks_of, held, sessions, cluster_mode)
+    return World(
+        view.objects,
+        view.index,
+        endpoints,
+        view.blocks_of,
+        held,
+        sessions,
+        cluster_mode,
+        view.tally.of,
+    )
 
 
 @dataclass(frozen=True, slots=True)

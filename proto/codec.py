@@ -16,6 +16,7 @@ from netfabric.fabric.session import (
     BlockAnswered,
     BlockReturned,
     BlockWanted,
+    CountsChanged,
     EndpointsAnswered,
     EndpointsChanged,
     Hello,
@@ -44,6 +45,7 @@ _AGENT: dict[str, type[Any]] = {
     "block_returned": BlockReturned,
     "lend_answered": LendAnswered,
     "loan_returned": LoanReturned,
+    "counts_changed": CountsChanged,
 }
 _MASTER: dict[str, type[Any]] = {
     "welcome": Welcome,

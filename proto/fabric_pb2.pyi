@@ -34,6 +34,7 @@ class AgentMessage(_message.Message):
     BLOCK_RETURNED_FIELD_NUMBER: _builtins.int
     LEND_ANSWERED_FIELD_NUMBER: _builtins.int
     LOAN_RETURNED_FIELD_NUMBER: _builtins.int
+    COUNTS_CHANGED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -50,6 +51,8 @@ class AgentMessage(_message.Message):
     def lend_answered(self) -> Global___LendAnswered: ...
     @_builtins.property
     def loan_returned(self) -> Global___LoanReturned: ...
+    @_builtins.property
+    def counts_changed(self) -> Global___CountsChanged: ...
     def __init__(
         self,
         *,
@@ -61,12 +64,13 @@ class AgentMessage(_message.Message):
         block_returned: Global___BlockReturned | None = ...,
         lend_answered: Global___LendAnswered | None = ...,
         loan_returned: Global___LoanReturned | None = ...,
+        counts_changed: Global___CountsChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block_returned", b"block_returned", "block_wanted", b"block_wanted", "body", b"body", "endpoints_changed", b"endpoints_changed", "hello", b"hello", "lend_answered", b"lend_answered", "loan_returned", b"loan_returned", "routes_learned", b"routes_learned", "sessions_changed", b"sessions_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_returned", b"block_returned", "block_wanted", b"block_wanted", "body", b"body", "counts_changed", b"counts_changed", "endpoints_changed", b"endpoints_changed", "hello", b"hello", "lend_answered", b"lend_answered", "loan_returned", b"loan_returned", "routes_learned", b"routes_learned", "sessions_changed", b"sessions_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_returned", b"block_returned", "block_wanted", b"block_wanted", "body", b"body", "endpoints_changed", b"endpoints_changed", "hello", b"hello", "lend_answered", b"lend_answered", "loan_returned", b"loan_returned", "routes_learned", b"routes_learned", "sessions_changed", b"sessions_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_returned", b"block_returned", "block_wanted", b"block_wanted", "body", b"body", "counts_changed", b"counts_changed", "endpoints_changed", b"endpoints_changed", "hello", b"hello", "lend_answered", b"lend_answered", "loan_returned", b"loan_returned", "routes_learned", b"routes_learned", "sessions_changed", b"sessions_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "endpoints_changed", "routes_learned", "sessions_changed", "block_wanted", "block_returned", "lend_answered", "loan_returned"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "endpoints_changed", "routes_learned", "sessions_changed", "block_wanted", "block_returned", "lend_answered", "loan_returned", "counts_changed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -650,6 +654,63 @@ class LoanReturned(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LoanReturned: _TypeAlias = LoanReturned  # noqa: Y015
+
+@_typing.final
+class RuleCount(_message.Message):
+    """What a rule ("tenant:policy/id", "default", "other tenant") of a group has counted, since it came into the
+    host's packet filter: packets that open a connection.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    OCTETS_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    direction: _builtins.str
+    rule: _builtins.str
+    packets: _builtins.int
+    octets: _builtins.int
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        direction: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        packets: _builtins.int = ...,
+        octets: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "group", b"group", "octets", b"octets", "packets", b"packets", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuleCount: _TypeAlias = RuleCount  # noqa: Y015
+
+@_typing.final
+class CountsChanged(_message.Message):
+    """Always complete, but for rules that counted nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleCount]: ...
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___RuleCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountsChanged: _TypeAlias = CountsChanged  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):

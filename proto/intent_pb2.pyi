@@ -382,6 +382,7 @@ class RuleSpec(_message.Message):
     port: _builtins.int
     """0: any"""
     from_endpoint_group: _builtins.str
+    """of the own tenant, or "tenant:group"; so is to_endpoint_group"""
     from_network: _builtins.str
     from_ip_address: _builtins.str
     to_endpoint_group: _builtins.str

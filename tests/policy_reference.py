@@ -42,8 +42,6 @@ class Fabric:
 
     def passes(self, packet: Packet) -> bool:
         """Return whether a packet that opens a connection gets from its source to its target."""
-        if packet.source.tenant != packet.target.tenant:
-            return False
         return self._side(packet, "out") == "allow" and self._side(packet, "in") == "allow"
 
     def _side(self, packet: Packet, direction: str) -> str:
@@ -52,8 +50,9 @@ class Fabric:
         if direction == "in":
             own, other = other, own
         group = self._group(own)
+        crossing = own.tenant != other.tenant
         if group is None:
-            return "allow"
+            return "deny" if crossing else "allow"
         matching = [
             rule
             for rule in self.rules
@@ -61,7 +60,10 @@ class Fabric:
             and rule["policyName"] in group.get("policies", [])
             and rule["direction"] == direction
             and self._matches(rule, packet, own, other)
+            and (not crossing or rule["action"] == "deny" or names_another_tenant(rule))
         ]
+        if not matching and crossing:
+            return "deny"
         if not matching:
             return str(group.get("defaultAction") or "allow")
         highest = max(rule.get("priority") or 1 for rule in matching)
@@ -80,7 +82,7 @@ class Fabric:
             peers = [
                 member.address
                 for member in self.members
-                if (member.tenant, member.group) == (rule["tenantName"], group)
+                if (member.tenant, member.group) == tenant_and_name(rule, group)
             ]
             if other.address not in peers:
                 return False
@@ -98,6 +100,20 @@ class Fabric:
                 subnets = [network.get("subnet"), network.get("ipv6Subnet")]
                 return any(in_range(address, text) for text in subnets if text)
         return False
+
+
+def tenant_and_name(rule: Object, group: str) -> tuple[str, str]:
+    """Return whose group a rule means: `tenant:group`, or one of its own tenant."""
+    if ":" in group:
+        tenant, name = group.split(":")
+        return tenant, name
+    return rule["tenantName"], group
+
+
+def names_another_tenant(rule: Object) -> bool:
+    """Return whether a rule speaks of another tenant's group: only such a rule lets tenants talk."""
+    group = rule.get("fromEndpointGroup") or rule.get("toEndpointGroup")
+    return bool(group) and tenant_and_name(rule, str(group))[0] != rule["tenantName"]
 
 
 def in_range(address: IPv4Address | IPv6Address, text: str) -> bool:

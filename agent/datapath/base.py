@@ -10,6 +10,7 @@ from netfabric.fabric.kernel import KernelKey, KernelState, Operation, Uplink
 from netfabric.fabric.prefix import Address
 from netfabric.fabric.ruleset import Element
 from netfabric.fabric.ruleset_plan import Transaction
+from netfabric.fabric.session import RuleCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,13 @@ class Datapath(Protocol):
 
     def observe(self) -> KernelState:
         """Return everything of ours that is really there (30 ms at 500 endpoints, or at 10,000 routes)."""
+        ...
+
+    def count(self, groups: Sequence[str]) -> tuple[RuleCount, ...]:
+        """Return what groups' rules have counted, those with nothing left out (0.4 ms a group of ten rules).
+
+        Waits for no other call, nor does any for it; not to be called twice at once. Raise KernelError.
+        """
         ...
 
     def uplinks(self) -> tuple[Uplink, ...]:

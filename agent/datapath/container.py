@@ -1,8 +1,8 @@
-"""The container's end of an endpoint: its addresses, the gateway as a permanent neighbour, the default route."""
+"""The container's end of an endpoint: its addresses, the gateway as a permanent neighbour, the way out."""
 
 from errno import EACCES
 
-from netfabric.agent.datapath import address, link, neighbour, route
+from netfabric.agent.datapath import address, link, neighbour, route, rule
 from netfabric.agent.datapath.host_end import GATEWAYS, MAC
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.message import Message
@@ -49,9 +49,27 @@ def build(netlink: Netlink, endpoint: Endpoint, index: int, ipv6: bool, reshape:
 def _way_out(netlink: Netlink, own: Address, index: int) -> list[Message]:
     gateway = gateway_of(own)
     requests = [address.put(index, own), neighbour.put(index, gateway, MAC)]
-    if not _leaves_elsewhere(netlink, family_of(own), index):
-        requests.append(route.default(gateway, index))
-    return requests
+    if _leaves_elsewhere(netlink, family_of(own), index):
+        return requests + _way_of_its_own(netlink, own, index)
+    return [*requests, route.default(gateway, index)]
+
+
+def _way_of_its_own(netlink: Netlink, own: Address, index: int) -> list[Message]:
+    """Lead what this address sends out by its own link: by the other, it would be dropped as forged.
+
+    Interfaces that are gone have left their rules: a container's end goes without anybody being inside.
+    """
+    wanted = rule.of_link(own, index)
+    there = _rules(netlink, family_of(own))
+    links = {link.parse(body).index for body in netlink.dump(link.get_all())}
+    requests = [route.default(gateway_of(own), index, wanted.table)]
+    requests += [rule.remove(one) for one in there if one.index not in links]
+    return requests + ([] if wanted in there else [rule.put(wanted)])
+
+
+def _rules(netlink: Netlink, version: Family) -> list[rule.Rule]:
+    found = map(rule.parse, netlink.dump(rule.get_all(version)))
+    return [one for one in found if one is not None]
 
 
 def _defaults(netlink: Netlink, version: Family) -> list[route.Route]:
@@ -80,7 +98,14 @@ def problems(netlink: Netlink, found: Link, endpoint: Endpoint) -> list[str]:
         gateway = gateway_of(own)
         wrong.append((own not in there, f"{name} has no address {own}"))
         wrong.append((gateway not in gateways, f"{name} does not know gateway {gateway}"))
-        defaults = _defaults(netlink, family_of(own))
-        led = any(one.index != found.index or one.gateway == gateway for one in defaults)
-        wrong.append((not led, f"the container has no default route by {gateway}"))
+        led = _is_led(netlink, own, found.index)
+        wrong.append((not led, f"the container has no way out for {own} by {gateway}"))
     return [words for is_wrong, words in wrong if is_wrong]
+
+
+def _is_led(netlink: Netlink, own: Address, index: int) -> bool:
+    """Return whether what an address sends finds its gateway."""
+    defaults = _defaults(netlink, family_of(own))
+    if any(one.index == index for one in defaults):
+        return any(one.gateway == gateway_of(own) for one in defaults if one.index == index)
+    return bool(defaults) and rule.of_link(own, index) in _rules(netlink, family_of(own))

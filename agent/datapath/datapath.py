@@ -30,6 +30,7 @@ from netfabric.agent.datapath.message import Message
 from netfabric.agent.datapath.namespace import inside, opened
 from netfabric.agent.datapath.netlink import Netlink
 from netfabric.agent.datapath.nftables import Nftables
+from netfabric.agent.datapath.nftables_counts import rule_counts
 from netfabric.agent.datapath.observation import observe
 from netfabric.agent.datapath.route_book import DEFAULT_METRIC, RouteBook
 from netfabric.agent.datapath.settling import settle
@@ -57,6 +58,7 @@ from netfabric.fabric.kernel import (
 from netfabric.fabric.prefix import Address
 from netfabric.fabric.ruleset import Element
 from netfabric.fabric.ruleset_plan import Transaction
+from netfabric.fabric.session import RuleCount
 
 _INDEXES = range(0x10000, 0x100000, 2)
 """Interface indexes that we give to host ends; the container's end has the next one.
@@ -91,6 +93,8 @@ class RoutedDatapath:
             self._graveyard = Graveyard(Netlink())
         self._netlink.enlarge()
         self._nftables: Nftables | None = None
+        self._counting: Nftables | None = None
+        """Of its own, so that nobody waits while counters are read."""
         self.port = self._netlink.port
         """The number by which kernel notifications name our own changes."""
 
@@ -109,6 +113,8 @@ class RoutedDatapath:
         self._netlink.close()
         if self._nftables is not None:
             self._nftables.close()
+        if self._counting is not None:
+            self._counting.close()
 
     def prepare(self) -> Prepared:
         """See `base.Datapath`."""
@@ -117,6 +123,7 @@ class RoutedDatapath:
             changed = sysctl.set_for_host()
             if feature.NFTABLES in features:
                 self._nftables = self._nftables or Nftables()
+                self._counting = self._counting or Nftables()
         return Prepared(changed, features)
 
     # endpoints
@@ -431,6 +438,12 @@ class RoutedDatapath:
         for device in shaping.strays(links):
             self._netlink.send(self._graveyard.burial(device.index))
             self._graveyard.kick()
+
+    def count(self, groups: Sequence[str]) -> tuple[RuleCount, ...]:
+        """See `base.Datapath`."""
+        if self._counting is None:
+            return ()
+        return tuple(one for group in groups for one in rule_counts(self._counting, group))
 
     def uplinks(self) -> tuple[Uplink, ...]:
         """See `base.Datapath`."""

@@ -77,11 +77,11 @@ def not_to_endpoint(found: "Route") -> Message:
     return Message(RTM_DELROUTE, 0, body)
 
 
-def default(gateway: Address, index: int) -> Message:
+def default(gateway: Address, index: int, table: int = MAIN_TABLE) -> Message:
     """Return the request for a container's default route by an on-link gateway."""
     prefix = DEFAULT_ROUTES[0 if gateway.version == 4 else 1]
-    body = _body(prefix, MAIN_TABLE, _UNIVERSE, UNICAST, _ONLINK)
-    body += number(_OIF, index) + attribute(_GATEWAY, gateway.packed)
+    body = _body(prefix, table, _UNIVERSE, UNICAST, _ONLINK)
+    body += number(_OIF, index) + attribute(_GATEWAY, gateway.packed) + number(_TABLE, table)
     return Message(RTM_NEWROUTE, CREATE | REPLACE, body)
 
 

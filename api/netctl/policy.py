@@ -58,6 +58,8 @@ OUTGOING: list[output.Column] = [
     ("Port", lambda rule: ",".join(rule.get("ports", ())) or rule.get("port", 0)),
     ("Action", "action"),
 ]
+HITS: list[output.Column] = [("Packets", "packets"), ("Bytes", "bytes")]
+"""Beside Contiv's columns, where they were asked for."""
 
 
 @click.group(cls=Words)
@@ -210,10 +212,16 @@ def rule_rm(netmaster: Netmaster, policy_name: str, rule: str, tenant: str) -> N
 @click.argument("policy_name", metavar="POLICY")
 @tenant_option
 @click.option("--quiet", "-q", is_flag=True, help="Rule ids only.")
+@click.option("--hits", is_flag=True, help="With the packets that each has decided about.")
 @form_options
 @click.pass_obj
-def rule_ls(netmaster: Netmaster, policy_name: str, tenant: str, quiet: bool, form: str) -> None:
-    """List a policy's rules by priority."""
+def rule_ls(
+    netmaster: Netmaster, policy_name: str, tenant: str, quiet: bool, hits: bool, form: str
+) -> None:
+    """List a policy's rules by priority.
+
+    A hit is a packet that opens a connection; hosts count from when they have the rule, and tell about every 10 s.
+    """
     netmaster.get(f"/api/v2/policies/{tenant}:{policy_name}")
     rules = [
         rule
@@ -221,6 +229,9 @@ def rule_ls(netmaster: Netmaster, policy_name: str, tenant: str, quiet: bool, fo
         if (rule.get("tenantName"), rule.get("policyName")) == (tenant, policy_name)
     ]
     rules.sort(key=lambda rule: int(rule.get("priority", 1)))
+    if hits:
+        counted = _hits(netmaster, f"{tenant}:{policy_name}")
+        rules = [rule | counted.get(rule["ruleId"], {"packets": 0, "bytes": 0}) for rule in rules]
     if quiet or form != "table":
         output.show(rules, INCOMING, form, "ruleId", quiet)
         return
@@ -229,7 +240,18 @@ def rule_ls(netmaster: Netmaster, policy_name: str, tenant: str, quiet: bool, fo
         ("Outgoing Rules:", "out", OUTGOING),
     ):
         click.echo(heading)
-        output.show([rule for rule in rules if rule.get("direction") == direction], columns, form)
+        shown = [rule for rule in rules if rule.get("direction") == direction]
+        output.show(shown, columns + HITS if hits else columns, form)
+
+
+def _hits(netmaster: Netmaster, policy_name: str) -> dict[str, dict[str, int]]:
+    """Return the packets and bytes of each rule of a policy that has any."""
+    oper = netmaster.inspect("policies", policy_name).get("Oper", {})
+    return {
+        one["rule"]: {"packets": one["packets"], "bytes": one["bytes"]}
+        for one in oper.get("rules", ())
+        if one.get("packets")
+    }
 
 
 @netprofile.command("create")

@@ -40,8 +40,8 @@ def field_schema(field: Field, dialect: Dialect) -> Schema:
     pattern = field.pattern_of(dialect)
     if pattern is not None:
         part["pattern"] = f"^(?:{pattern})$"
-    if field.max_length:
-        part["maxLength"] = field.max_length
+    if longest := field.length_of(dialect):
+        part["maxLength"] = longest
     if field.sort in ("int", "ints"):
         low = field.low if field.keeps_zero or field.sort == "ints" else 0  # 0 means nothing given
         part["minimum"] = low or 0

@@ -23,6 +23,7 @@ from netfabric.fabric.session import (
     AgentMessage,
     BlockReturned,
     BlockWanted,
+    CountsChanged,
     EndpointsAnswered,
     EndpointsChanged,
     Hello,
@@ -125,6 +126,8 @@ class Desk:
                 self._learn(message)
             case SessionsChanged(sessions):
                 self._presence.change(replace(self._presence.status, sessions=sessions))
+            case CountsChanged(counts):
+                self._presence.count(counts)
             case BlockReturned():
                 await self.patiently(lambda: decide_return(view, host, message))
             case LoanReturned(loan):

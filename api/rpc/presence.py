@@ -1,4 +1,4 @@
-"""A connected host in the store: its status and learned routes under a lease of its session.
+"""A connected host in the store: its status, learned routes and rules' counts under a lease of its session.
 
 One session at a time speaks for a host, whichever netmaster serves it: the status key is its fence. A session
 that takes the key over changes its revision, and no write of the one before counts any more.
@@ -7,12 +7,14 @@ that takes the key over changes its revision, and no write of the one before cou
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
 
 from netfabric.api.statuses import SupersededError
 from netfabric.api.store.base import Compare, Delete, Put, Store
+from netfabric.fabric.counts import LIMIT, dump_counts
 from netfabric.fabric.errors import (
     ConflictError,
     FabricError,
@@ -23,9 +25,9 @@ from netfabric.fabric.errors import (
 from netfabric.fabric.packed import dump_routes
 from netfabric.fabric.prefix import Prefix
 from netfabric.fabric.route import LearnedRoute
-from netfabric.fabric.session import RoutesLearned
+from netfabric.fabric.session import RoutesLearned, RuleCount
 from netfabric.fabric.stored import dump, load
-from netfabric.fabric.view import HostStatus, host_key, learned_key, vtep_key
+from netfabric.fabric.view import HostStatus, counted_key, host_key, learned_key, vtep_key
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +50,8 @@ class Presence:
         self._renew_at = 0.0
         self._written: HostStatus | None = None
         self._learned_dirty = False
+        self._counts: tuple[RuleCount, ...] = ()
+        self._counts_dirty = False
         self._suspected = False
         self._wake = asyncio.Event()
         self.turn = asyncio.Lock()
@@ -69,6 +73,7 @@ class Presence:
         """
         self._lease = await self._store.grant(self._ttl)
         self._renew_at = time.monotonic() + self._ttl / 3
+        self._counts_dirty = bool(self._counts)  # they are to go with the new lease
         for _ in range(10):
             entry = await self._store.get(self._key)
             if entry is not None:
@@ -158,6 +163,12 @@ class Presence:
         self._learned_dirty = True
         self._wake.set()
 
+    def count(self, counts: Sequence[RuleCount]) -> None:
+        """Keep what rules have counted on the host, and write it soon."""
+        self._counts = tuple(counts[:LIMIT])
+        self._counts_dirty = True
+        self._wake.set()
+
     async def run(self) -> None:
         """Renew the lease and write what changes, until cancelled or until another session takes over.
 
@@ -195,12 +206,25 @@ class Presence:
             if self._suspected:
                 await self.verify()
                 self._suspected = False
-            if self._learned_dirty or self._written != self.status:
-                try:
+            try:
+                if self._learned_dirty or self._written != self.status:
                     await self._put(self.compare)
-                except StaleError:
-                    await self.verify()
-                    self._wake.set()
+                if self._counts_dirty:
+                    await self._put_counts()
+            except StaleError:
+                await self.verify()
+                self._wake.set()
+
+    async def _put_counts(self) -> None:
+        """By themselves: many routes need not be written with every packet that is counted."""
+        value = dump_counts(self._counts)
+        self._counts_dirty = False
+        try:
+            operation = Put(counted_key(self.status.name), value, self._lease)
+            await self._store.txn([self.compare], [operation])
+        except FabricError:
+            self._counts_dirty = True
+            raise
 
     async def leave(self) -> None:
         """Let the host count as away at once, unless another session has taken over."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from netfabric.agent.callers import Callers
+from netfabric.agent.counting import CountingThread
 from netfabric.agent.datapath.base import Datapath
 from netfabric.agent.datapath_thread import DatapathThread
 from netfabric.agent.inbox import Inbox
@@ -35,6 +36,7 @@ class Rig:
         self.journal = Journal(path)
         self._kernel = kernel
         self.thread = DatapathThread(kernel, self.inbox.post, self.warnings.put)
+        self.counting = CountingThread(kernel, self.inbox.post, self.warnings.put)
         self.host = Host(settings)
         self.callers = Callers(self.host, self.inbox.post, kernel, self.thread)
         self.bgp = Recorder()
@@ -49,6 +51,7 @@ class Rig:
             netmaster=self,
             callers=self.callers,
             warnings=self.warnings,
+            counting=self.counting,
         )
         self.loop = Loop(self.host, self.inbox, hands, time.time)
         self.inbox.post(Started(self.journal.open(), kernel.observe(), kernel.uplinks()))
@@ -89,6 +92,7 @@ async def running(
             for task in work:
                 task.cancel()
     finally:
+        rig.counting.close()
         rig.thread.close()
         rig.journal.close()
 

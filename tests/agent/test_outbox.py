@@ -14,9 +14,11 @@ from netfabric.fabric.route import LearnedRoute
 from netfabric.fabric.session import (
     AgentMessage,
     BlockWanted,
+    CountsChanged,
     EndpointsChanged,
     Hello,
     RoutesLearned,
+    RuleCount,
     SessionsChanged,
 )
 from tests.fabric.script import key, request
@@ -147,3 +149,10 @@ def test_merged_news_end_in_the_same_state(news: list[AgentMessage | None]) -> N
         assert (merged.routes, merged.endpoints) == (plain.routes, plain.endpoints)
 
     asyncio.run(scenario())
+
+
+async def test_of_counts_the_last_are_told() -> None:
+    outbox = Outbox()
+    for packets in (1, 2):
+        outbox.put(CountsChanged((RuleCount("a:b", "in", "default", packets, 60),)))
+    assert await _drain(outbox) == [CountsChanged((RuleCount("a:b", "in", "default", 2, 60),))]

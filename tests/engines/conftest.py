@@ -18,6 +18,12 @@ from tests.engines.host import Host
 def lab() -> Iterator[Lab]:
     name = f"en{os.getpid() % 100000:05d}"
     with Lab(Settings(name=name, hosts=1, tors=1, containers=1, store="sqlite")) as lab:
+        made = lab.controller.netctl(
+            "net", "create", "red", "-s", "10.3.0.0/16", "-s6", "fd10:3::/64"
+        )
+        assert made.returncode == 0, made.stderr
+        for host in lab.machines:
+            lab.attach(host, "red", "default:red")  # every agent knows both networks from now on
         yield lab
 
 

@@ -62,12 +62,15 @@ class Host:
         self._first = subprocess.Popen(self.machine.namespace.command(*words, *places))
         try:
             until((self.directory / "ready").exists, "a host of its own")
-            install = (str(COMMANDS / "netplugin"), "install-cni", "--network", NETWORK)
-            self.run(*install)
+            self.install("--network", NETWORK)
             self.run("cp", "/usr/lib/cni/loopback", "/opt/cni/bin/")  # containerd's CRI asks for it
             yield self
         finally:
             self._end()
+
+    def install(self, *options: str) -> None:
+        """Install the CNI plugin and a network."""
+        self.run(str(COMMANDS / "netplugin"), "install-cni", *options)
 
     def command(self, *words: str) -> list[str]:
         """Return the command line that runs `words` in here."""

@@ -58,10 +58,10 @@ class Podman:
         usual = ("--cgroup-parent", f"/{self.host.cgroup}", "--cap-add", "NET_RAW")
         self("run", "-d", "--network", NETWORK, "--name", name, *usual, *more, BOX)
 
-    def addresses(self, name: str) -> tuple[str, str]:
-        """Return a container's IPv4 and IPv6 address."""
+    def addresses(self, name: str, network: str = NETWORK) -> tuple[str, str]:
+        """Return a container's IPv4 and IPv6 address on a network."""
         networks = json.loads(self("inspect", name))[0]["NetworkSettings"]["Networks"]
-        return networks[NETWORK]["IPAddress"], networks[NETWORK]["GlobalIPv6Address"]
+        return networks[network]["IPAddress"], networks[network]["GlobalIPv6Address"]
 
     def reaches(self, name: str, address: str) -> bool:
         """Return whether a container reaches an address, with one ping."""

@@ -82,7 +82,7 @@ def test_pods_of_two_racks(daemons: Pair) -> None:
 
 
 def test_ctr(daemons: Pair, lab: Lab) -> None:
-    (target,) = (c for c in lab.containers() if c.host == "host2")
+    target = lab.container("host2/c1")
     one = daemons[0]
     one.ctr("run", "-d", "--cni", "--cgroup", f"/{one.host.cgroup}/alone", BOX, "alone", *SLEEP)
 
@@ -100,7 +100,7 @@ def test_ctr(daemons: Pair, lab: Lab) -> None:
 
 
 def test_a_hundred_at_once(daemons: Pair, lab: Lab) -> None:
-    (source,) = (c for c in lab.containers() if c.host == "host2")
+    source = lab.container("host2/c1")
     with burst(daemons[0], "netfabric", 100) as went:
         assert len(went.adds) == 100
         assert max(went.adds) <= 2.0

@@ -35,6 +35,7 @@ from netfabric.fabric.prefix import Address, Prefix, host_prefix
 from netfabric.fabric.profile import NO_LIMITS, Bandwidth
 from netfabric.fabric.ruleset import Element
 from netfabric.fabric.ruleset_plan import Transaction
+from netfabric.fabric.session import RuleCount
 
 OUR_METRIC = 20
 Owner = Literal["ours", "foreign"]
@@ -89,6 +90,8 @@ class FakeKernel:
     failures: list[KernelError] = field(default_factory=list)
     """Errors that the next operations end with, one each."""
     operations: int = 0
+    counts: tuple[RuleCount, ...] = ()
+    """What rules are said to have counted."""
     watch: Callable[[], None] = lambda: None
     """Called after every change."""
 
@@ -106,6 +109,9 @@ class FakeKernel:
 
     def close(self) -> None:
         pass
+
+    def count(self, groups: Sequence[str]) -> tuple[RuleCount, ...]:
+        return tuple(one for one in self.counts if one.group in groups)
 
     # endpoints
 

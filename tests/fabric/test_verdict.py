@@ -40,11 +40,10 @@ def end(of: Field, name: str, family: int) -> End:
 def test_it_is_the_references(seed: int) -> None:
     there = world()
     groups, rules = generated(seed, there)
-    red = {"tenantName": "red", "groupName": "red", "networkName": "rnet"}
     view = View()
     objects = [("network", f"{n['tenantName']}:{n['networkName']}", n) for n in NETWORKS]
-    objects += [("endpointGroup", f"{g['tenantName']}:{g['groupName']}", g) for g in (*groups, red)]
-    objects += [("rule", f"default:{r['policyName']}:{r['ruleId']}", r) for r in rules]
+    objects += [("endpointGroup", f"{g['tenantName']}:{g['groupName']}", g) for g in groups]
+    objects += [("rule", f"{r['tenantName']}:{r['policyName']}:{r['ruleId']}", r) for r in rules]
     puts = [
         (f"{ROOT}intent/{t}/{k}", json.dumps(o | {"key": k}).encode(), 1) for t, k, o in objects
     ]
@@ -67,3 +66,14 @@ def test_it_is_the_references(seed: int) -> None:
         == "allow"
     }
     assert found == expected(Fabric(list(NETWORKS), groups, rules, there.members()), there)
+
+
+def test_some_of_it_goes_between_tenants() -> None:
+    there = world()
+    crossing = {cell for cell in CELLS if "red" in (cell.source, cell.target)}
+    found = []
+    for seed in range(6):
+        groups, rules = generated(seed, there)
+        found.append(expected(Fabric(list(NETWORKS), groups, rules, there.members()), there))
+    shares = [len(passing & crossing) / len(crossing) for passing in found]
+    assert 0.05 < sum(shares) / len(shares) < 0.5

@@ -13,6 +13,7 @@ from netfabric.fabric.effects import (
     AttachAnswer,
     Audit,
     ConfigureSpeaker,
+    Count,
     Detach,
     DetachAnswer,
     Effect,
@@ -352,6 +353,8 @@ def in_words(effect: Effect) -> str:
             return "filter"
         case Audit():
             return "audit"
+        case Count(groups):
+            return f"count {_joined(groups)}"
         case EndReplay():
             return "end the replay"
 

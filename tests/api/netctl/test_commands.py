@@ -78,6 +78,10 @@ def test_groups_policies_rules_profiles(netctl: "Netctl") -> None:
     assert table(incoming) == [["1", "1", "", "", "", "", "tcp", "80", "allow"]]
     assert table(outgoing) == [["2", "9", "web", "", "", "", "0", "deny"]]
     assert netctl("policy", "rule-ls", "p1", "-q").out == "1\n2\n"
+    hits = netctl("policy", "rule-ls", "p1", "--hits").out
+    assert [row[-3:] for row in table(hits.partition("Outgoing")[0].partition("\n")[2])] == [
+        ["allow", "0", "0"]
+    ]
     assert netctl("policy", "rule-rm", "p1", "2").out == ""
     assert table(netctl("policy", "ls").out) == [["default", "p1"]]
     assert "Policy is being used" in netctl("policy", "rm", "p1", status=2).err

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from netfabric.fabric.counts import dump_counts
 from netfabric.fabric.endpoint import Endpoint, EndpointKey
 from netfabric.fabric.packed import dump_routes
 from netfabric.fabric.route import LearnedRoute
-from netfabric.fabric.session import SessionStatus
-from netfabric.fabric.view import HostStatus, block_key, learned_key
+from netfabric.fabric.session import RuleCount, SessionStatus
+from netfabric.fabric.view import HostStatus, block_key, counted_key, learned_key
 
 if TYPE_CHECKING:
     from tests.api.rest.conftest import Api
@@ -90,6 +91,31 @@ async def test_group_policy_and_tenant(fabric: "Api") -> None:
     tenant = (await fabric.get("/api/v1/inspect/tenants/default/"))["Oper"]
     assert (tenant["totalEndpoints"], tenant["totalNetworks"], tenant["totalEPGs"]) == (2, 1, 1)
     assert tenant["networks"][0]["numEndpoints"] == 2
+
+
+async def test_what_rules_counted(fabric: "Api") -> None:
+    for name, action in (("1", "allow"), ("2", "deny")):
+        await fabric.put("rules", f"default:pol:{name}", direction="in", action=action)
+    first = (
+        RuleCount("default:web", "in", "default:pol/1", 5, 300),
+        RuleCount("default:web", "in", "default:pol/2", 2, 120),
+        RuleCount("default:web", "out", "default", 9, 540),
+    )
+    more = (RuleCount("default:web", "in", "default:pol/2", 1, 60),)
+    await fabric.store_value(counted_key("h1"), dump_counts(first).decode())
+    await fabric.store_value(counted_key("h2"), dump_counts(more).decode())
+    policy = (await fabric.get("/api/v1/inspect/policys/default:pol/"))["Oper"]
+    assert policy["policyViolations"] == 3
+    assert "rules" not in policy, "Contiv knows none"
+    policy = (await fabric.get("/api/v2/inspect/policies/default:pol"))["Oper"]
+    assert {one["rule"]: one["packets"] for one in policy["rules"]} == {"1": 5, "2": 3}
+    rule = (await fabric.get("/api/v2/inspect/rules/default:pol:2"))["Oper"]
+    of_group = {"group": "default:web", "packets": 3, "bytes": 180}
+    assert rule == {"packets": 3, "bytes": 180, "groups": [of_group]}
+    denying = {"networkName": "net1", "policies": ["pol"], "defaultAction": "deny"}
+    await fabric.put("endpoint-groups", "default:web", **denying)
+    policy = (await fabric.get("/api/v2/inspect/policies/default:pol"))["Oper"]
+    assert policy["policyViolations"] == 3 + 9
 
 
 @pytest.mark.parametrize("part", ["c1234", "c1234567890-eth0", "web-1", "b-1"])
@@ -209,6 +235,33 @@ async def test_a_service_finds_its_providers_by_label(fabric: "Api") -> None:
     )
     oper = (await fabric.get("/api/v1/inspect/serviceLBs/default:s/"))["Oper"]
     assert (oper["numProviders"], oper["serviceVip"]) == (2, "60.1.1.253")
+
+
+async def test_tenants_talk_where_both_say_so(fabric: "Api") -> None:
+    await fabric.put("tenants", "red")
+    await fabric.put("networks", "red:net2", subnet="61.1.1.0/24")
+    await fabric.put("policies", "red:pol")
+    await fabric.put("endpoint-groups", "red:db", networkName="net2", policies=["pol"])
+    key, address = EndpointKey("e1234567890", "eth0"), ip_address("61.1.1.1")
+    red = replace(WEB1, key=key, name="db-1", tenant="red", network="net2", group="db")
+    await fabric.attach(replace(red, addresses=(address,)))
+
+    async def verdict() -> tuple[str, str]:
+        (found,) = (await fabric.get("/api/v2/verdicts?from=web-1&to=db-1&port=80"))["items"]
+        return found["action"], found["reason"]
+
+    assert "tenants default and red do not talk" in (await verdict())[1]
+    allow = {"action": "allow", "protocol": "tcp"}
+    await fabric.put("rules", "default:pol:1", direction="out", toEndpointGroup="red:db", **allow)
+    action, reason = await verdict()
+    assert (action, reason.partition(": ")[2]) == ("deny", "group red:db has none, incoming")
+    await fabric.put("rules", "red:pol:0", direction="in", **allow)
+    assert (await verdict())[0] == "deny", "a rule about anybody is about nobody else's"
+    await fabric.put("rules", "red:pol:1", direction="in", fromEndpointGroup="default:web", **allow)
+    assert (await verdict())[0] == "allow"
+    deny = {"direction": "in", "action": "deny", "priority": 2}
+    await fabric.put("rules", "red:pol:2", **deny)
+    assert await verdict() == ("deny", "rule red:pol:2 of group red:db, incoming")
 
 
 async def test_verdicts_name_the_rule_that_decides(fabric: "Api") -> None:

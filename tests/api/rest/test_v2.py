@@ -271,6 +271,27 @@ async def test_many_writers_at_once_never_overlap(api: "Api") -> None:
     assert sorted(answer.status for answer in answers) == [201, *[409] * 9]
 
 
+async def test_a_rule_may_name_another_tenants_group(api: "Api") -> None:
+    await api.put("tenants", "red")
+    await api.put("networks", "red:n", subnet="10.9.0.0/16")
+    await api.put("endpoint-groups", "red:db", networkName="n")
+    await api.put("policies", "default:p")
+    body = {"direction": "out", "action": "allow", "toEndpointGroup": "red:db"}
+    assert (await api.put("rules", "default:p:1", **body))["toEndpointGroup"] == "red:db"
+    shown = (await api.get("/api/v2/inspect/rules/default:p:1"))["Config"]
+    assert shown["links"]["MatchEndpointGroup"] == {"type": "endpointGroup", "key": "red:db"}
+    for wrong in ("red:web", "blue:db", "red:", ":db", "red:db:x"):
+        answer = await api.call(
+            "PUT", "/api/v2/rules/default:p:2", body | {"toEndpointGroup": wrong}
+        )
+        assert (answer.status, wrong) == (422, wrong)
+    contiv = body | {"key": "default:p:2", "tenantName": "default", "policyName": "p"}
+    answer = await api.call("POST", "/api/v1/rules/default:p:2/", contiv | {"ruleId": "2"})
+    assert (answer.status, answer.text) == (500, "toEndpointGroup string invalid format\n")
+    gone = await api.call("DELETE", "/api/v2/endpoint-groups/red:db")
+    assert gone.status == 204, "as within a tenant: the rule then matches nothing"
+
+
 async def test_rules_have_ports_and_groups_a_default(api: "Api") -> None:
     await api.call("PUT", NET, {"subnet": "10.1.0.0/16"})
     await api.call("PUT", "/api/v2/policies/default:p", {})

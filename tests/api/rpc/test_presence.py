@@ -13,8 +13,10 @@ from netfabric.api.statuses import SupersededError
 from netfabric.api.store.base import Delete
 from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.controller import Decision
+from netfabric.fabric.counts import dump_counts
 from netfabric.fabric.errors import ConflictError
-from netfabric.fabric.view import HostStatus
+from netfabric.fabric.session import RuleCount
+from netfabric.fabric.view import HostStatus, counted_key
 from netfabric.fabric.world import Write
 from tests.api.rpc.agents import until
 
@@ -96,3 +98,31 @@ async def test_its_own_status_written_meanwhile_is_no_other_session() -> None:
             assert one.status.refused == count + 1
             one.suspect(one.revision + 1)
         run.cancel()
+
+
+async def test_what_rules_counted_goes_with_the_host_and_comes_again_with_another_lease() -> None:
+    store = MemoryStore()
+    one = Presence(store, HostStatus("h1", "192.0.2.1"))
+    counts = [RuleCount("default:web", "in", "default", 1, 60)]
+
+    async def stored() -> bool:
+        entry = await store.get(counted_key("h1"))
+        return entry is not None and entry.value == dump_counts(counts)
+
+    async def counted() -> None:
+        async with asyncio.timeout(5):
+            while not await stored():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+    await one.take()
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(one.run())
+        one.count(counts)
+        await counted()
+        await store.revoke((await store.get("/netfabric/v1/host/h1")).lease)  # type: ignore[union-attr]
+        assert not await stored()
+        one.suspect(0)
+        await counted()
+        run.cancel()
+    await one.leave()
+    assert not await stored()

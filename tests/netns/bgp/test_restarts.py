@@ -97,6 +97,13 @@ async def test_exabgp_is_killed(fabric: Fabric, kind: SwitchKind) -> None:
         await until(lambda: len(agent.up()) == 1, "the session up")
 
 
+def _ended(pid: int) -> bool:
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 async def test_the_helper_is_killed(fabric: Fabric) -> None:
     switch = fabric.switch("bird", (4,))
     async with fabric.agent() as agent:
@@ -104,6 +111,7 @@ async def test_the_helper_is_killed(fabric: Fabric) -> None:
         pid = agent.exabgp.pid
         helper = helper_of(pid)
         os.kill(helper, signal.SIGKILL)
+        await until(lambda: _ended(helper), "its end")
         # the agent holds the pipes: ExaBGP notices when it next reads a command
         agent.exabgp.announce(routes(GONE))
         await until(lambda: set(switch.rib()) == rib(KEPT, GONE), "a route after that")

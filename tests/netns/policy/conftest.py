@@ -44,7 +44,11 @@ PLACES = {
 """Containers by name: host, network, group."""
 GROUPS = {"web": "lab", "db": "lab", "cache": "other"}
 """Those of tenant default that have policies, one each, of the group's name; and their networks."""
-
+WITH_POLICY = [
+    *(("default", name, network) for name, network in GROUPS.items()),
+    ("red", "red", "rnet"),
+]
+"""Tenant, group and network of every group that has a policy."""
 
 TCP_PORTS, UDP_PORTS = (22, 80, 8080), (53, 5000)
 
@@ -85,12 +89,9 @@ def world() -> Iterator[Field]:
         field.put("tenants", "red", {"tenantName": "red"})
         for network in NETWORKS[1:]:
             field.put("networks", f"{network['tenantName']}:{network['networkName']}", network)
-        field.group("red", "rnet", "red")
-        for group, network_name in GROUPS.items():
-            field.put(
-                "policies", f"default:{group}", {"tenantName": "default", "policyName": group}
-            )
-            field.group(group, network_name, policies=[group])
+        for tenant, group, network_name in WITH_POLICY:
+            field.put("policies", f"{tenant}:{group}", {"tenantName": tenant, "policyName": group})
+            field.group(group, network_name, tenant, policies=[group])
         field.containers |= {
             container: lab.attach(hosts[host], container, network, group=group)
             for container, (host, network, group) in PLACES.items()

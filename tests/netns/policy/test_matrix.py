@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.netns.policy.conftest import GROUPS, NETWORKS, PLACES, TCP_PORTS, UDP_PORTS, Field
+from tests.netns.policy.conftest import (
+    GROUPS,
+    NETWORKS,
+    PLACES,
+    TCP_PORTS,
+    UDP_PORTS,
+    WITH_POLICY,
+    Field,
+)
 from tests.netns.policy.probing import ECHO, ECHO6, ICMP, ICMP6, TCP, UDP, Cell, Range
 from tests.policy_reference import Container, Fabric, Object, Packet
 
@@ -38,34 +46,62 @@ def generated(seed: int, world: Field) -> tuple[list[Object], list[Object]]:
     chance = random.Random(seed)
     groups: list[Object] = [
         {
-            "tenantName": "default",
+            "tenantName": tenant,
             "groupName": name,
             "networkName": network,
             "policies": [name],
             "defaultAction": chance.choice(["allow", "deny"]),
         }
-        for name, network in GROUPS.items()
+        for tenant, name, network in WITH_POLICY
     ]
     rules = [
-        _rule(chance, world, group, str(number))
-        for group in GROUPS
+        _rule(chance, world, f"{tenant}:{group}", str(number))
+        for tenant, group, _ in WITH_POLICY
         for number in range(chance.randint(6, 10))
     ]
-    return groups, rules
+    return groups, rules + _agreed(chance)
+
+
+def _agreed(chance: random.Random) -> list[Object]:
+    """Rules of both tenants about each other: with one of them alone nothing would pass."""
+    group = chance.choice([*GROUPS])
+    ends = [("default", group, "red:red"), ("red", "red", f"default:{group}")]
+    return [
+        {
+            "tenantName": tenant,
+            "policyName": policy,
+            "ruleId": f"agreed-{direction}",
+            "direction": direction,
+            "action": "allow",
+            "priority": chance.randint(2, 3),
+            f"{'from' if direction == 'in' else 'to'}EndpointGroup": peer,
+        }
+        | chance.choice([{}, {"protocol": "tcp"}])
+        for tenant, policy, peer in ends
+        for direction in ("in", "out")
+    ]
 
 
 def _rule(chance: random.Random, world: Field, policy: str, name: str) -> Object:
+    tenant, _, policy = policy.partition(":")
     direction = chance.choice(["in", "in", "out"])
     there = "from" if direction == "in" else "to"
     rule: Object = {
-        "tenantName": "default",
+        "tenantName": tenant,
         "policyName": policy,
         "ruleId": name,
         "direction": direction,
         "action": chance.choice(["allow", "deny"]),
         "priority": chance.randint(1, 2),
     }
-    return rule | _peer(chance, world, there) | _protocol(chance)
+    peer = _peer if tenant == "default" else _red_peer
+    return rule | peer(chance, world, there) | _protocol(chance)
+
+
+def _red_peer(chance: random.Random, world: Field, there: str) -> dict[str, Any]:
+    address = str(chance.choice(world.containers["web"].addresses))
+    groups = [{f"{there}EndpointGroup": f"default:{group}"} for group in GROUPS]
+    return chance.choice([{}, {f"{there}IpAddress": address}, *groups, *groups])
 
 
 def _peer(chance: random.Random, world: Field, there: str) -> dict[str, Any]:
@@ -76,6 +112,7 @@ def _peer(chance: random.Random, world: Field, there: str) -> dict[str, Any]:
         [
             {},
             {f"{there}EndpointGroup": chance.choice([*GROUPS])},
+            {f"{there}EndpointGroup": "red:red"},
             {f"{there}EndpointGroup": chance.choice([*GROUPS])},
             {f"{there}Network": chance.choice(["lab", "other"])},
             {f"{there}IpAddress": address},
@@ -126,7 +163,7 @@ def write(world: Field, groups: list[Object], rules: list[Object], before: list[
     for rule in before:
         world.remove("rules", _key(rule))
     for group in groups:
-        world.put("endpoint-groups", f"default:{group['groupName']}", group)
+        world.put("endpoint-groups", f"{group['tenantName']}:{group['groupName']}", group)
     for rule in rules:
         world.put("rules", _key(rule), rule)
 

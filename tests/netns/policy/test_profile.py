@@ -5,7 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -138,7 +138,7 @@ def test_what_it_sends_has_the_profiles_dscp(
     source, target = pair
     profile(world, DSCP=46)
     until(lambda: seen_class(source, target, family) >> 2 == 46)
-    assert seen_class(target, source, family) >> 2 == 0, "what it receives is as it was sent"
+    until(lambda: seen_class(target, source, family) == 0)  # what it receives is as it was sent
     profile(world, DSCP=10)
     until(lambda: seen_class(source, target, family) >> 2 == 10)
     profile(world)
@@ -146,7 +146,10 @@ def test_what_it_sends_has_the_profiles_dscp(
 
 
 def seen_class(source: Container, target: Container, family: int) -> int:
-    """Return the traffic class with which an echo request arrives."""
+    """Return the traffic class with which an echo request arrives; -1 for one that does not.
+
+    What waits in a bucket as its limit is taken away is lost.
+    """
     six = family == 6
     domain = socket.AF_INET6 if six else socket.AF_INET
     protocol = socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP
@@ -155,15 +158,17 @@ def seen_class(source: Container, target: Container, family: int) -> int:
     with source.namespace.entered():
         sender = socket.socket(domain, socket.SOCK_RAW, protocol)
     with listener, sender:
-        listener.settimeout(5)
+        listener.settimeout(1)
         if six:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
         address = str(target.addresses[int(six)])
         sender.sendto(icmp.request(family, 4711, b"class!"), (address, 0))
-        while True:
-            data, extra, _, _ = listener.recvmsg(2048, 64)
-            if b"class!" in data:
-                return int.from_bytes(extra[0][2], "little") if six else data[1]
+        with suppress(TimeoutError):
+            while True:
+                data, extra, _, _ = listener.recvmsg(2048, 64)
+                if b"class!" in data:
+                    return int.from_bytes(extra[0][2], "little") if six else data[1]
+    return -1
 
 
 def until(holds: Callable[[], bool], patience: float = 15.0) -> None:
