@@ -2,7 +2,7 @@
 
 from errno import EACCES
 
-from netfabric.agent.datapath import address, link, neighbour, route, rule
+from netfabric.agent.datapath import address, link, neighbour, route, rule, table_rule
 from netfabric.agent.datapath.host_end import GATEWAYS, MAC
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.message import Message
@@ -68,7 +68,7 @@ def _way_of_its_own(netlink: Netlink, own: Address, index: int) -> list[Message]
 
 
 def _rules(netlink: Netlink, version: Family) -> list[rule.Rule]:
-    found = map(rule.parse, netlink.dump(rule.get_all(version)))
+    found = map(rule.parse, netlink.dump(table_rule.get_all(version)))
     return [one for one in found if one is not None]
 
 
