@@ -153,6 +153,6 @@ async def test_what_somebody_else_writes_is_put_right(
     async with following(store, config) as first, following(store, config) as second:
         await first.until(lambda: "a/x" in first.view.pods and "a/x" in second.view.pods)
         key = next(key for key in first.view.revisions if key.endswith("pod/a/x"))
-        await store.txn([], [Delete(key)])
-        await first.until(lambda: first.view.revisions.get(key, 0))
+        gone = await store.txn([], [Delete(key)])
+        await first.until(lambda: first.view.revisions.get(key, 0) > gone)
         assert first.view.pods["a/x"].host == "h1"

@@ -100,5 +100,7 @@ async def test_a_restart_removes_what_is_gone_and_mends_what_was_changed(
     async with following(store, config) as follower:
         await follower.until(lambda: len(follower.view.services) == 1)
         await follower.until(lambda: (found(follower) or {})["ports"] == ["80:8080:TCP"])
-        await store.txn([], [Delete(f"{ROOT}intent/serviceLB/{KEY}")])
-        await follower.until(lambda: found(follower))
+        key = f"{ROOT}intent/serviceLB/{KEY}"
+        gone = await store.txn([], [Delete(key)])
+        await follower.until(lambda: follower.view.revisions.get(key, 0) > gone)
+        assert found(follower)
