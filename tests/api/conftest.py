@@ -8,9 +8,11 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+Found = TypeVar("Found")
 COMMAND = Path(sys.executable).with_name("netmaster")
 PATIENCE = 20.0
 """Seconds that a netmaster may take to become ready on a busy machine."""
@@ -35,7 +37,7 @@ class NetmasterProcess:
         found = self.until(lambda: re.search(r"listening.* rest=(\S+)", self.said))
         return f"http://{found[1]}"
 
-    def until(self, condition: Callable[[], re.Match[str] | None]) -> re.Match[str]:
+    def until(self, condition: Callable[[], Found | None]) -> Found:
         """Return what a condition finds, as soon as it does; fail when it takes too long."""
         deadline = time.monotonic() + PATIENCE
         while (found := condition()) is None:

@@ -11,29 +11,34 @@ from tests.api.conftest import COMMAND, NetmasterProcess
 from tests.api.kubernetes.test_controller import pod
 from tests.kubernetes_api import Api, kubeconfig
 
+ASKED = {
+    (verb, resource)
+    for verb in ("list", "watch")
+    for resource in ("namespaces", "pods", "networkpolicies", "services", "endpointslices")
+}
+
 
 async def test_the_leader_follows_the_cluster(api: Api, tmp_path: Path) -> None:
     config = tmp_path / "kubeconfig"
     config.write_text(kubeconfig(api.port))
     api.put(pod("x"))
 
+    def asked() -> set[tuple[str, str]]:
+        return {(verb, resource) for verb, _, resource, _ in api.requests}
+
     def work() -> None:
         words = ("--store", "memory", "--kubernetes", str(config))
         netmaster = NetmasterProcess(tmp_path / "log", *words).ready()
         try:
             netmaster.until(lambda: re.search(r"Kubernetes listed.* pods=1", netmaster.said))
+            netmaster.until(lambda: asked() >= ASKED or None)
             assert '"clusterMode":"kubernetes"' in netmaster.get("/api/v1/inspect/globals/global/")
         finally:
             status, _ = netmaster.stop()
         assert status == 0, netmaster.said
 
     await asyncio.to_thread(work)
-    asked = {(verb, resource) for verb, _, resource, _ in api.requests}
-    assert asked == {
-        (verb, resource)
-        for verb in ("list", "watch")
-        for resource in ("namespaces", "pods", "networkpolicies", "services", "endpointslices")
-    }
+    assert asked() == ASKED
 
 
 @pytest.mark.parametrize(
