@@ -118,7 +118,7 @@ async def test_netfabric_behind_another_plugin(host: Host, container: Namespace)
     assert [route["dst"] for route in result["routes"]] == ["0.0.0.0/0", "::/0"]
     assert "dev eth0" in container.run("ip", "-4", "route", "show", "default")
     assert "dev net1" in container.run("ip", "-6", "route", "show", "default")
-    host.namespace.run("ping", "-c", "1", "-W", "2", result["ips"][-1]["address"].split("/")[0])
+    host.namespace.run("ping", "-c", "1", "-w", "10", result["ips"][-1]["address"].split("/")[0])
     await before.remove("c1", container.path)
 
 

@@ -25,7 +25,7 @@ def pair(stack: ExitStack) -> Iterator[tuple[Namespace, Namespace]]:
 
 def ping(source: Namespace, *addresses: str) -> None:
     for address in addresses:
-        source.run("ping", "-c", "1", "-W", "2", address.partition("/")[0])
+        source.run("ping", "-c", "1", "-w", "10", address.partition("/")[0])
 
 
 @pytest.mark.skipif(not (STANDARD / "portmap").exists(), reason="no standard CNI plugins")

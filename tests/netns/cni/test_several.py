@@ -26,7 +26,7 @@ def _answers(host: Host, container: Namespace, interface: str, addresses: tuple[
     for address in addresses:
         bare = address.partition("/")[0]
         before = _sent(container, interface)
-        host.namespace.run("ping", "-c", "1", "-W", "2", bare)
+        host.namespace.run("ping", "-c", "1", "-w", "10", bare)
         assert _sent(container, interface) > before
 
 
