@@ -72,7 +72,7 @@ class Runtime:
         """Call a method; return the fields of its answer."""
         path = f"/runtime.v1.RuntimeService/{method}"
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(path)
-        answer = call(message(*request), timeout=60)
+        answer = call(message(*request), timeout=180)
         return fields(answer)
 
     def sandbox_config(self, name: str) -> bytes:

@@ -55,7 +55,7 @@ class Engine:
 
     async def finish(self, command: str, key: EndpointKey) -> None:
         """Run a call until it is done, as engines do."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while True:
                 status, said = await self.call(command, key)
                 if status == 0:

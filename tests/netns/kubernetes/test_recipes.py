@@ -250,7 +250,7 @@ def test_an_add_waits_for_its_pod_and_answers_when_it_is_scheduled(cluster: Clus
     adding.join(0.3)
     assert adding.is_alive()
     cluster.schedule("default/late", node, {"role": "late"})
-    adding.join(10)
+    adding.join(60)
     assert made
     table = cluster.lab.machines[node].namespace.run("nft", "list", "table", "inet", "netfabric")
     assert "pods" in table

@@ -20,7 +20,7 @@ from tests.netns.overlay.wire import Capture
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 LINK_MTU, SMALLER_MTU, OVERHEAD = 1500, 1400, 70
 
 
