@@ -60,8 +60,9 @@ test-vlan: install-test
 test-slow: install-test
 	$(PYTEST) -n 2 --dist loadfile -m "slow and not engines and not vlan" --durations 15
 
+# One after the other: how long a hundred containers take is part of what they say.
 test-engines: install-engines
-	$(PYTEST) -n 2 --dist loadfile -m engines tests/engines --durations 15
+	$(PYTEST) -m engines tests/engines --durations 15
 
 check: install-test
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ class Access:
                 _request_timeout=timeout,
             )
             yield response
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, config.ConfigException, TimeoutError, OSError) as error:
             said = str(error) or type(error).__name__
             raise UnavailableError(
                 f"Kubernetes API {self.host}: {said}", "see that it runs and can be reached"

@@ -51,6 +51,10 @@ class Controller:
         self._pods: set[str] = set()
         self._filters: set[str] = set()
         self._due: set[str] = set()
+        self._postponed: set[str] = set()
+        """Services without an object, for want of a network perhaps: tried again, but not at every change."""
+        self._again_at = 0.0
+        """When, by the event loop's clock."""
         """Services of which the object may not be as it should."""
         self._broken: dict[str, str] = {}
         self._wake = asyncio.Event()
@@ -141,13 +145,16 @@ class Controller:
             try:
                 await self._bring_up()
                 await self._bring_up_services()
-            except UnavailableError as error:
+            except FabricError as error:
                 log.warning("what Kubernetes says waits for the store", error=str(error))
                 await asyncio.sleep(AGAIN)
                 continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LATER if self._due else None):
+                async with asyncio.timeout_at(self._again_at if self._postponed else None):
                     await self._changed()
+            if asyncio.get_running_loop().time() >= self._again_at:
+                self._due |= self._postponed
+                self._postponed = set()
 
     async def _changed(self) -> None:
         await self._wake.wait()
@@ -172,6 +179,7 @@ class Controller:
     async def _bring_up_services(self) -> None:
         """Write the objects of Services; what cannot be, for want of a network perhaps, is tried again later."""
         due, self._due = self._due | self._services.settle(), set()
+        self._postponed -= due
         for key in sorted(due):
             try:
                 while await self._write_service(key):
@@ -180,7 +188,9 @@ class Controller:
                 self._due |= due
                 raise
             except FabricError as error:
-                self._due.add(key)
+                if not self._postponed:
+                    self._again_at = asyncio.get_running_loop().time() + LATER
+                self._postponed.add(key)
                 log.warning("a Service has no object here", service=key, error=str(error))
 
     async def _write_service(self, key: str) -> bool:

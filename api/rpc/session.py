@@ -182,7 +182,7 @@ class Session:
     def _placements(self, *, everything: bool) -> bytes:
         """Return what the agent is told of its pods, b"" where that is nothing."""
         pods, self._pods = self._pods, set()
-        if everything and self._hub.view.pods:
+        if everything:
             return _encoded(self._hub.placements(self.host, None))
         return _encoded(self._hub.placements(self.host, pods)) if pods else b""
 

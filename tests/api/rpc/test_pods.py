@@ -36,10 +36,10 @@ async def test_a_filter_comes_before_the_pod_that_needs_it() -> None:
     await network(store, subnet="10.1.0.0/24")
     async with netmaster(store) as master, Agent(master.address, "h1") as agent:
         await agent.welcomed()
+        assert await agent.hears(PlacementsChanged) == PlacementsChanged(True)
         await _store(store, X, Y, filters=(CLOSED,))
-        await until(lambda: PlacementsChanged in _kinds(agent.told))
+        await until(lambda: agent.told[-1:] == [PlacementsChanged(False, (X,))])
         assert _kinds(agent.told)[-2:] == [IntentChanged, PlacementsChanged]
-        assert agent.told[-1] == PlacementsChanged(False, (X,))
         assert agent.intent is not None
         assert CLOSED in agent.intent.filters
 
