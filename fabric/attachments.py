@@ -26,6 +26,7 @@ from netfabric.fabric.errors import (
     ExhaustedError,
     FabricError,
     NamespaceGoneError,
+    ShapingError,
     UnauthorizedError,
 )
 from netfabric.fabric.events import Advertised, HostSettings
@@ -222,6 +223,7 @@ class Attachments:
             if wanted != endpoint.filter:
                 attachment.endpoint = replace(endpoint, filter=wanted)
                 self.ledger.write(JournalChange(endpoint=attachment.endpoint))
+                self.overlay.renumbered(attachment.endpoint)
                 self.guard.adopt(attachment.endpoint, self.overlay.mark_of(attachment.endpoint))
         self.addresses_came(now)
 
@@ -365,6 +367,8 @@ class Attachments:
             self.leave(attachment, now)
             return
         self.out.append(Warn(f"endpoint {attachment.key}", str(error) if error else ""))
+        if isinstance(error, ShapingError) and attachment.phase in STANDING:
+            return  # a limit that cannot be kept takes nobody off the network
         if error is not None:
             assert attachment.endpoint is not None
             self.departures.forget(attachment.key)

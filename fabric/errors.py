@@ -61,5 +61,9 @@ class KernelError(FabricError):
     """The kernel refused, or lacks a feature."""
 
 
+class ShapingError(KernelError):
+    """An endpoint's bandwidth cannot be kept; all else of it stands."""
+
+
 class NamespaceGoneError(KernelError):
     """The container's network namespace does not exist (any more)."""

@@ -210,6 +210,9 @@ class Host:
         # Intent is written last of what a first Welcome brings: without it the rest is no proof.
         self.fresh = journal is None or journal.intent is None
         self.attachments.ready = not self.fresh
+        if journal is not None and journal.intent is not None:
+            # What stands is compared with the limits that its group has.
+            self._guarded(journal.intent)
         if journal is not None:
             self._recover(journal)
         if journal is not None and journal.intent is not None:
@@ -372,7 +375,7 @@ class Host:
             self._networks(merged, endpoints)
         if not durable and not self.fresh:
             self.ledger.write(JournalChange(intent=with_filters_of(merged, change)))
-        limited = self.guard.intent(merged.networks, {f.group: f for f in merged.filters})
+        limited = self._guarded(merged)
         if limited and not durable:
             self.attachments.relimit(limited)
         if self.attachments.ready:
@@ -390,6 +393,10 @@ class Host:
             return
         self.port_at = now + ASK_INTERVAL
         self.attachments.ports({port.key: port for port in self.intent.ports.ports}, now)
+
+    def _guarded(self, intent: IntentChanged) -> frozenset[str]:
+        """Have networks and filters guarded; return the groups that have other limits now."""
+        return self.guard.intent(intent.networks, {f.group: f for f in intent.filters})
 
     def _members(self, said: MembersChanged) -> None:
         """Take who is in the groups that rules name; the journal is told what changed."""

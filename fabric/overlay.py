@@ -145,15 +145,16 @@ class Overlay:
         self._up.discard(endpoint.link)
         self.program(self.shares.put(("local", endpoint.link), ()))
         for where in _places(endpoint):
-            if self._local.get(where) == endpoint:
+            local = self._local.get(where)
+            if local is not None and local.link == endpoint.link:
                 del self._local[where]
                 self.program(self._remote(where))
         self._follow(endpoint.tenant)
 
     def renumbered(self, endpoint: Endpoint) -> None:
-        """An endpoint's sequence number is another now."""
+        """An endpoint's sequence number, or its filter, is another now."""
         for where in _places(endpoint):
-            if where in self._local:
+            if where in self._local and self._local[where].link == endpoint.link:
                 self._local[where] = endpoint
         here = self._here.get(endpoint.tenant, {})
         if endpoint.link in here:
@@ -205,7 +206,9 @@ class Overlay:
         found = {}
         for remote in change.added:
             endpoint = self._local.get(remote.where)
-            if endpoint and endpoint.sequence and remote.sequence > endpoint.sequence:
+            if endpoint is None or remote.host == self.settings.host:
+                continue
+            if endpoint.sequence and remote.sequence > endpoint.sequence:
                 found[endpoint.link] = endpoint
         return list(found.values())
 

@@ -12,6 +12,9 @@ from netfabric.fabric.port import Ports
 from netfabric.fabric.prefix import Address, Family, Prefix
 from netfabric.fabric.route import LearnedRoute
 
+PLACEMENTS = "placements"
+"""The feature of an agent that takes all that is here; those of before end the session at what they don't know."""
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -78,7 +81,7 @@ class Hello:
     blocks: tuple[HeldBlock, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     features: tuple[str, ...] = ()
-    """Kernel features present: "vxlan", "8021q", "nexthop", …"""
+    """Kernel features present: "vxlan", "8021q", "nexthop", …; and PLACEMENTS."""
     fresh: bool = False
     """The journal was lost: `blocks` and `endpoints` are no proof of absence."""
     vtep: Address | None = None

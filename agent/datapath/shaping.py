@@ -10,9 +10,9 @@ from errno import EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP
 from netfabric.agent.datapath import host_end, link, qdisc
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.message import Message
-from netfabric.agent.datapath.netlink import Netlink
+from netfabric.agent.datapath.netlink import Netlink, Refusal
 from netfabric.fabric.endpoint import Endpoint
-from netfabric.fabric.errors import KernelError
+from netfabric.fabric.errors import ShapingError
 from netfabric.fabric.kernel import SHAPER_GROUP
 from netfabric.fabric.profile import Bandwidth
 
@@ -29,7 +29,7 @@ def device_of(name: str) -> str:
 
 
 def put(netlink: Netlink, endpoint: Endpoint, index: int, *, fresh: bool) -> None:
-    """Give an endpoint's link exactly the endpoint's limits; raise KernelError.
+    """Give an endpoint's link exactly the endpoint's limits; raise ShapingError.
 
     A link that is `fresh` has none yet: without limits that costs nothing.
     """
@@ -60,7 +60,7 @@ def put(netlink: Netlink, endpoint: Endpoint, index: int, *, fresh: bool) -> Non
 def _send(netlink: Netlink, requests: Sequence[Message], what: str, *fine: int) -> None:
     for refusal in netlink.send(requests).values():
         if refusal.number not in fine:
-            raise refusal.error(what)
+            raise _refused(refusal, what)
 
 
 def _device(netlink: Netlink, endpoint: Endpoint, what: str) -> int:
@@ -73,12 +73,17 @@ def _device(netlink: Netlink, endpoint: Endpoint, what: str) -> int:
         request = link.create("ifb", name, b"", link.grouped(SHAPER_GROUP), link.queueing(_QUEUE))
         for refusal in netlink.send([request]).values():
             if refusal.number == EOPNOTSUPP:
-                raise KernelError(
+                raise ShapingError(
                     f"{what}: this kernel has no device of kind ifb", "load the module ifb"
                 )
             if refusal.number != EEXIST:
-                raise refusal.error(what)
-    raise KernelError(f"{what}: {name} does not stay", "something removes it")
+                raise _refused(refusal, what)
+    raise ShapingError(f"{what}: {name} does not stay", "something removes it")
+
+
+def _refused(refusal: Refusal, what: str) -> ShapingError:
+    error = refusal.error(what)
+    return ShapingError(error.what, error.remedy)
 
 
 def find(netlink: Netlink, name: str) -> Link | None:

@@ -21,8 +21,15 @@ from netfabric.fabric.kernel import (
     key_of,
 )
 from netfabric.fabric.network import Network, Vni, whole_range
+from netfabric.fabric.placement import NAMESPACE_LABEL, UID_LABEL, Placement
 from netfabric.fabric.prefix import DEFAULT_ROUTES, host_prefix
-from netfabric.fabric.session import EndpointsAnswered, Remote, RemotesChanged, StoredEndpoint
+from netfabric.fabric.session import (
+    EndpointsAnswered,
+    PlacementsChanged,
+    Remote,
+    RemotesChanged,
+    StoredEndpoint,
+)
 from netfabric.fabric.upkeep import link_of
 from tests.fabric.script import (
     SETTINGS,
@@ -190,6 +197,17 @@ def test_routed_and_overlay_endpoints_of_a_tenant_reach_each_other(host: Host) -
     assert host.kernel.routes(red.table)["10.6.0.70/32"].link == "nfv64"
     host.gone("flat")
     assert str(host_prefix(address)) not in host.kernel.routes(red.table)
+
+
+def test_an_endpoint_whose_filter_has_changed_leaves_its_address_to_others(host: Host) -> None:
+    pod = replace(request("c1", RED), name="x", labels=((NAMESPACE_LABEL, "a"), (UID_LABEL, "u")))
+    made = host.up(pod)
+    placed = Placement("a/x", "h1", "u", "red", "net", filter="red:pods/1")
+    host.says(PlacementsChanged(False, (placed,)))
+    keeps = host.up(request("c2", RED))
+    host.gone("c1")
+    host.says(added(remote(RED, str(made.addresses[0]))))
+    assert f"{made.addresses[0]}/32" in host.kernel.routes(keeps.table)
 
 
 def test_an_endpoint_that_is_elsewhere_since_ends_here(host: Host) -> None:

@@ -20,16 +20,20 @@ from netfabric.fabric.effects import (
     Tell,
 )
 from netfabric.fabric.endpoint import Endpoint
-from netfabric.fabric.errors import KernelError, NamespaceGoneError
+from netfabric.fabric.errors import KernelError, NamespaceGoneError, ShapingError
 from netfabric.fabric.events import (
     Advertised,
+    Attached,
     JournalState,
     KernelObserved,
     MasterLost,
+    MasterSaid,
     PeerDown,
     PeerUp,
 )
+from netfabric.fabric.filter import GroupFilter
 from netfabric.fabric.kernel import EndpointLink, Operation
+from netfabric.fabric.profile import Bandwidth, Limit, Profile
 from netfabric.fabric.session import (
     BlockReturned,
     BlockWanted,
@@ -37,6 +41,7 @@ from netfabric.fabric.session import (
     HeldBlock,
     HeldLoan,
     Hello,
+    Version,
 )
 from netfabric.fabric.upkeep import link_of
 from tests.fabric.script import (
@@ -79,6 +84,26 @@ def test_a_restart_offers_everything_again_and_changes_nothing() -> None:
     assert said == ["ConfigureSpeaker", "Announce", "EndReplay"]
     assert announced(effects) == {"10.1.0.1/32", "10.1.0.2/32"}
     assert str(script.up(request("c3")).addresses[0]) == "10.1.0.3"
+
+
+def test_a_restart_leaves_the_limits_of_a_group_and_one_that_fails_takes_nobody_off() -> None:
+    limit = Limit(20_000_000)
+    slow = GroupFilter("default:slow", network=BLUE.key, profile=Profile(Bandwidth(limit, limit)))
+    member = replace(ONE, group="slow")
+    limited = replace(member, bandwidth=slow.profile.bandwidth)
+    known = replace(intent(BLUE), filters=(slow,))
+    script = Script()
+    journal = replace(JOURNAL, endpoints=(member,), intent=known)
+    effects = script.start(journal, kernel(link_of(limited)))
+    assert not of(effects, Attach)
+    assert announced(effects) == {"10.1.0.1/32"}
+    faster = replace(slow, profile=Profile(Bandwidth(send=limit)))
+    change = replace(known, full=False, version=Version("e", 9), networks=(), filters=(faster,))
+    (again,) = of(script(MasterSaid(change)), Attach)
+    assert again.endpoint.bandwidth == Bandwidth(send=limit)
+    failed = script(Attached(member.key, ShapingError("no ifb")))
+    assert not withdrawn(failed)
+    assert names(failed) == ["Warn"]
 
 
 def test_a_damaged_endpoint_is_mended_first_and_the_replay_waits_for_it() -> None:
