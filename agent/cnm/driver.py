@@ -98,19 +98,39 @@ class Driver:
         asked = object_of(body, "Interface")
         found = self._memory.endpoints.get(identity)
         if found is None:
-            found = await self._endpoint(identity, network, body)
-            made = found
-            await self._memory.change(lambda: self._memory.endpoints.update({identity: made}))
+            found = await self._remembered(identity, network, body)
         return {"Interface": _unsaid(asked, found)}
 
-    async def _endpoint(self, identity: str, network: DockerNetwork, body: Json) -> DockerEndpoint:
+    async def _remembered(
+        self, identity: str, network: DockerNetwork, body: Json
+    ) -> DockerEndpoint:
+        """Make and remember an endpoint; what was reserved for one that fails is given back."""
+        reserved: list[Address] = []
+        made: DockerEndpoint | None = None
+        try:
+            made = await self._endpoint(identity, network, body, reserved)
+            one = made
+            await self._memory.change(lambda: self._memory.endpoints.update({identity: one}))
+        except BaseException:
+            # A caller that goes away while the file is written leaves the endpoint remembered.
+            if made is None or self._memory.endpoints.get(identity) is not made:
+                for address in reserved:
+                    self._requests.release(network.key, address)
+            raise
+        return made
+
+    async def _endpoint(
+        self, identity: str, network: DockerNetwork, body: Json, reserved: list[Address]
+    ) -> DockerEndpoint:
+        """Return an endpoint to make; `reserved` gets what this reserves, also if it fails."""
         asked = object_of(body, "Interface")
         given = [address_of(asked, name) for name in ("Address", "AddressIPv6")]
         addresses = [address for address in given if address is not None]
-        for family in self._families(network):
-            if not any(family_of(address) == family for address in addresses):
-                addresses.append(await self._requests.reserve(network.key, family))
-        ordered = tuple(sorted(addresses, key=family_of))
+        said = {family_of(address) for address in addresses}
+        for family in (one for one in self._families(network) if one not in said):
+            address = await self._requests.reserve(network.key, family)
+            reserved.append(address)
+        ordered = tuple(sorted([*addresses, *reserved], key=family_of))
         options = object_of(body, "Options")
         return DockerEndpoint(
             id=identity,
