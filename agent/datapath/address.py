@@ -39,7 +39,12 @@ class LinkAddress:
     failed: bool
     """Somebody else has it (RFC 4862, section 5.4.5)."""
     only_answers: bool = False
-    """It is as `put_gateway` makes one."""
+    """It has the scope, or the age, that `put_gateway` gives."""
+
+    @property
+    def alone(self) -> bool:
+        """Return whether it is a /32 or /128: no subnet comes with it."""
+        return self.subnet.prefixlen == self.subnet.max_prefixlen
 
 
 def put(index: int, address: Address) -> Message:
@@ -63,9 +68,13 @@ def put_gateway(index: int, address: Address) -> Message:
 
 
 def remove(index: int, address: Address) -> Message:
-    """Return the request that takes a /32 or /128 from a link."""
+    """Return the request that takes a /32 or /128 from a link, and nothing else.
+
+    IPv4 heeds the length only where the other end's address is named, too.
+    """
     body = _FIXED.pack(family(address), address.max_prefixlen, 0, 0, index)
-    return Message(RTM_DELADDR, 0, body + attribute(_LOCAL, address.packed))
+    body += attribute(_LOCAL, address.packed) + attribute(_ADDRESS, address.packed)
+    return Message(RTM_DELADDR, 0, body)
 
 
 def get_all(index: int = 0) -> Message:

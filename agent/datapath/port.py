@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 from netfabric.agent.datapath import address, host_end, link, neighbour, route, sysctl
+from netfabric.agent.datapath.address import LinkAddress
 from netfabric.agent.datapath.host_end import GATEWAYS, Parts
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.message import Message
@@ -46,13 +47,20 @@ def _refuse_others(netlink: Netlink, found: Link, endpoint: Endpoint, what: str)
         raise ConflictError(
             f"{what} belongs to a bridge or to a group", "take it out: ip link set LINK nomaster"
         )
-    there = [a.address for a in map(address.parse, netlink.dump(address.get_all(found.index)))]
+    there = list(map(address.parse, netlink.dump(address.get_all(found.index))))
     ours = gateways(endpoint)
-    if own := [one for one in there if not (one.is_link_local or one in ours)]:
+    if own := [one.address for one in there if not _bearable(one, ours)]:
         raise ConflictError(
             f"{what} has the host's address {own[0]}",
             "the addresses of a port are on its other end; uplinks are no ports",
         )
+
+
+def _bearable(found: LinkAddress, ours: Sequence[Address]) -> bool:
+    """Return whether an address may be on a link that becomes a port: ours is as we make it."""
+    if found.address in ours:
+        return found.only_answers and found.alone
+    return found.address.is_link_local
 
 
 def _removals(found: Link, parts: Parts, endpoint: Endpoint) -> Iterator[Message]:
@@ -92,12 +100,12 @@ def release(netlink: Netlink, found: Link, endpoint: Endpoint | None) -> None:
     parts = host_end.read(netlink, found.index, sysctl.has_ipv6())
     beside = [one.address for one in parts.neighbours if one.address in parts.routed(parts.table())]
     there = map(address.parse, netlink.dump(address.get_all(found.index)))
-    marked = [one.address for one in there if one.only_answers]
-    answered = gateways(endpoint) if endpoint is not None else marked
+    marked = [one.address for one in there if one.only_answers and one.alone]
+    ours = gateways(endpoint) if endpoint is not None else marked
     requests = [
         *host_end.farewell(parts.routes),
         *(neighbour.remove(found.index, one) for one in beside),
-        *(address.remove(found.index, one) for one in answered),
+        *(address.remove(found.index, one) for one in marked if one in ours),
         link.change(found.index, link.grouped(0), link.proxying(False)),
     ]
     refused = netlink.send(requests)

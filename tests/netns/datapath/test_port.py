@@ -110,6 +110,10 @@ def test_a_link_that_is_not_there(real: RealBench) -> None:
     ("words", "why"),
     [
         ("ip address add 192.0.2.1/24 dev tap0", "the host's address 192.0.2.1"),
+        ("ip address add 10.1.0.1/24 dev tap0", "the host's address 10.1.0.1"),
+        ("ip address add fd00:1::1/64 dev tap0 nodad", "the host's address fd00:1::1"),
+        ("ip address add 10.1.0.1/24 dev tap0 scope host", "the host's address 10.1.0.1"),
+        ("ip address add 10.1.0.1/32 dev tap0", "the host's address 10.1.0.1"),
         ("ip link set tap0 group 7", "belongs to a bridge or to a group"),
         ("ip link set tap0 master br0", "belongs to a bridge or to a group"),
     ],
@@ -121,4 +125,15 @@ def test_a_link_that_is_somebodys_is_refused(real: RealBench, words: str, why: s
     with pytest.raises(ConflictError, match=why):
         real.datapath.attach(port())
     real.datapath.detach(port())
+    assert seen(real) == before
+
+
+def test_an_address_of_the_operators_outlives_the_port(real: RealBench) -> None:
+    wanted, before = port(), seen(real)
+    real.datapath.attach(wanted)
+    real.host.run("ip", "address", "delete", "10.1.0.1/32", "dev", "tap0")
+    real.host.run("ip", "address", "add", "10.1.0.1/24", "dev", "tap0", "scope", "host")
+    real.datapath.attach(wanted)  # behind it: the kernel finds the operator's first
+    real.datapath.detach(wanted)
+    real.host.run("ip", "address", "delete", "10.1.0.1/24", "dev", "tap0")
     assert seen(real) == before
