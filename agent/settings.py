@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from netfabric.fabric.errors import InvalidError
 from netfabric.fabric.events import HostSettings
 from netfabric.fabric.prefix import Address
+from netfabric.fabric.session import PLACEMENTS
 
 LogFormat: TypeAlias = Literal["text", "json"]
 Scope: TypeAlias = Literal["local", "global"]
@@ -106,7 +107,7 @@ class Settings:
             cool_down=self.cool_down,
             drain=self.drain,
             audit_interval=self.audit_interval,
-            features=features,
+            features=(*features, PLACEMENTS),
             vtep=self._vtep(address),
             vtep_announced=bool(self.vtep),
             vlan_uplink=self.vlan_uplink,

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import grpc
 import grpc.aio
+import structlog
 
 from netfabric.agent.outbox import Outbox
 from netfabric.fabric.errors import InvalidError, UnavailableError
@@ -18,6 +19,7 @@ from netfabric.proto.fabric_pb2 import AgentMessage as WireAgentMessage
 from netfabric.proto.fabric_pb2 import MasterMessage as WireMasterMessage
 from netfabric.proto.fabric_pb2_grpc import FabricStub
 
+log = structlog.get_logger(__name__)
 Call: TypeAlias = "grpc.aio.StreamStreamCall[WireAgentMessage, WireMasterMessage]"
 
 CONNECT_TIMEOUT = 5.0
@@ -128,14 +130,19 @@ class Stream:
             raise UnavailableError(f"{address}: {error.details()}") from None
 
     async def _read(self, call: Call, address: str) -> None:
-        """Pass on what netmaster says; raise UnavailableError at the end."""
+        """Pass on what netmaster says, but for what only newer agents know; raise UnavailableError at the end."""
         details: str | None
+        skipped = False
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT):
                 message = await call.read()
             while isinstance(message, WireMasterMessage):
                 self._complain("netmaster", "")
-                self._post(MasterSaid(master_from_wire(message)))
+                if (said := master_from_wire(message)) is not None:
+                    self._post(MasterSaid(said))
+                elif not skipped:
+                    skipped = True
+                    log.warning("netmaster is newer, not all that it says is known", at=address)
                 message = await call.read()
             details = await call.details()
         except TimeoutError:

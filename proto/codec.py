@@ -68,12 +68,12 @@ def agent_to_wire(message: AgentMessage) -> pb.AgentMessage:
     return cast(pb.AgentMessage, _to_wire(pb.AgentMessage, message))
 
 
-def agent_from_wire(wire: pb.AgentMessage) -> AgentMessage:
-    """Return what an agent said; raise InvalidError."""
+def agent_from_wire(wire: pb.AgentMessage) -> AgentMessage | None:
+    """Return what an agent said, None for a kind that only newer ones know; raise InvalidError."""
     body = wire.WhichOneof("body")
     if body == "routes_learned":
         return _learned_from_wire(wire.routes_learned)
-    return cast(AgentMessage, _from_wire(_AGENT, body, wire))
+    return cast(AgentMessage | None, _from_wire(_AGENT, body, wire))
 
 
 def master_to_wire(message: MasterMessage) -> pb.MasterMessage:
@@ -81,9 +81,9 @@ def master_to_wire(message: MasterMessage) -> pb.MasterMessage:
     return cast(pb.MasterMessage, _to_wire(pb.MasterMessage, message))
 
 
-def master_from_wire(wire: pb.MasterMessage) -> MasterMessage:
-    """Return what a netmaster said; raise InvalidError."""
-    return cast(MasterMessage, _from_wire(_MASTER, wire.WhichOneof("body"), wire))
+def master_from_wire(wire: pb.MasterMessage) -> MasterMessage | None:
+    """Return what a netmaster said, None for a kind that only newer ones know; raise InvalidError."""
+    return cast(MasterMessage | None, _from_wire(_MASTER, wire.WhichOneof("body"), wire))
 
 
 def _to_wire(form: type[Message], message: object) -> Message:
@@ -97,7 +97,9 @@ def _to_wire(form: type[Message], message: object) -> Message:
 
 def _from_wire(kinds: dict[str, type[Any]], body: str | None, wire: Message) -> object:
     if body is None:
-        raise InvalidError("a message without a body", "is its sender newer?")
+        if wire.ByteSize():  # what is not known is kept
+            return None
+        raise InvalidError("a message without a body", "its sender must say something")
     return shaped(kinds[body], _fields(getattr(wire, body)))
 
 

@@ -14,6 +14,7 @@ from netfabric.api.rpc.presence import Presence
 from netfabric.fabric.controller import asked_of, check_hello, lend_asked, welcome_of
 from netfabric.fabric.errors import ExhaustedError, FabricError, InvalidError, UnavailableError
 from netfabric.fabric.session import (
+    PLACEMENTS,
     AgentMessage,
     BlockReturned,
     BlockWanted,
@@ -46,6 +47,8 @@ class Session:
         self.host = hello.host
         self._hub = hub
         self._hello = hello
+        self._current = PLACEMENTS in hello.features
+        """Whether the agent takes every message, also those that agents of before don't know."""
         self._pace = pace
         self._presence = Presence(hub.store, _status(hello, peer), pace.lease)
         self._desk = Desk(hub, self._presence, pace, self._tell, self._want)
@@ -135,8 +138,14 @@ class Session:
 
     async def _read(self, context: Context) -> None:
         """Take what the agent says; a container waits for a wish for addresses, so nothing else delays it."""
+        skipped = False
         while (wire := await context.read()) is not grpc.aio.EOF:
             message = agent_from_wire(wire)
+            if message is None:
+                if not skipped:
+                    skipped = True
+                    log.warning("the agent is newer, not all that it says is known", host=self.host)
+                continue
             if isinstance(message, BlockReturned):
                 self._borrowing.returning(message.network, message.prefix)
             if isinstance(message, BlockWanted) and self._welcomed:
@@ -183,14 +192,16 @@ class Session:
         """Return what the agent is told of its pods, b"" where that is nothing."""
         pods, self._pods = self._pods, set()
         if everything:
-            return _encoded(self._hub.placements(self.host, None))
+            told = self._hub.placements(self.host, None)
+            return _encoded(told) if told.placed or self._current else b""
         return _encoded(self._hub.placements(self.host, pods)) if pods else b""
 
     def _tell_remotes(self) -> None:
         """Put in the outbox what changed of the overlays that have an endpoint on the host."""
         table = self._hub.remotes
-        if self._remotes == table.serial:
-            return
+        overlays = self._current or self._hello.vtep is not None
+        if self._remotes == table.serial or not overlays:
+            return  # an agent of before overlays would end the session
         tenants = table.tenants_of(self.host)
         self._outbox.extend(self._hub.remotes_told(self._remotes, self._tenants, tenants))
         self._remotes, self._tenants = table.serial, tenants
@@ -273,7 +284,8 @@ async def serve(hub: Hub, context: Context, pace: Pace) -> None:
         return
     hello = agent_from_wire(first)
     if not isinstance(hello, Hello):
-        raise InvalidError(f"{type(hello).__name__} before Hello", "say Hello first")
+        said = "an unknown message" if hello is None else type(hello).__name__
+        raise InvalidError(f"{said} before Hello", "say Hello first")
     check_hello(hello)
     try:
         await Session(hub, hello, _address(context.peer()), pace).run(context)

@@ -103,6 +103,7 @@ class SmallNetmaster(FabricServicer):
     async def _listen(self, messages: Any, outgoing: "asyncio.Queue[MasterMessage]") -> None:
         async for wire in messages:
             message = agent_from_wire(wire)
+            assert message is not None
             if isinstance(message, Hello):
                 self._latest = outgoing
             elif outgoing is not self._latest:

@@ -59,6 +59,10 @@ def test_the_pace_of_a_del_reaches_the_brain() -> None:
     assert (asked.drain, asked.cool_down) == (1.5, 9.0)
 
 
+def test_netmaster_is_told_that_the_agent_knows_every_message() -> None:
+    assert _settings().host_settings("1", "", ("veth",)).features == ("veth", "placements")
+
+
 def test_docker_is_served_where_it_looks_unless_told_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

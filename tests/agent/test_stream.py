@@ -9,11 +9,12 @@ from typing import Any
 
 import grpc.aio
 import pytest
+import structlog
 
 from netfabric.agent import stream as stream_module
 from netfabric.agent.stream import Stream
 from netfabric.fabric.events import Event, MasterConnected, MasterLost, MasterSaid
-from netfabric.fabric.session import BlockWanted, Hello, IntentChanged, Welcome
+from netfabric.fabric.session import BlockWanted, Hello, IntentChanged, LoanEnded, Welcome
 from netfabric.proto import fabric_pb2 as pb
 from tests.agent.small_netmaster import SmallNetmaster
 from tests.fabric.script import BLUE
@@ -161,6 +162,30 @@ async def test_what_is_not_understood_ends_the_session() -> None:
         await agent.until(lambda: agent.of(MasterLost))
         assert "does not understand" in agent.of(MasterLost)[0].reason
         await agent.until(lambda: agent.complaints["netmaster"])
+    await server.stop(0)
+
+
+async def test_what_only_a_newer_netmaster_knows_is_passed_over() -> None:
+    async def answer(requests: Any, _: Any) -> AsyncIterator[bytes]:
+        await anext(requests)
+        for _ in range(3):
+            yield b"\x82\x7d\x00"  # field 2000, empty
+        yield pb.MasterMessage(loan_ended=pb.LoanEnded(loan="fine")).SerializeToString()
+        await asyncio.sleep(60)
+
+    server = grpc.aio.server()
+    handler: Any = grpc.stream_stream_rpc_method_handler(answer, pb.AgentMessage.FromString, None)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("netfabric.v1.Fabric", {"Session": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    with structlog.testing.capture_logs() as logs:
+        async with following(f"127.0.0.1:{port}") as agent:
+            await agent.until(lambda: agent.of(MasterSaid))
+            assert [type(event) for event in agent.events] == [MasterConnected, MasterSaid]
+            assert agent.said(LoanEnded) == [LoanEnded("fine")]
+    assert [entry["log_level"] for entry in logs if "newer" in entry["event"]] == ["warning"]
     await server.stop(0)
 
 

@@ -124,6 +124,12 @@ def test_a_masters_message_without_a_body_is_refused() -> None:
         master_from_wire(pb.MasterMessage())
 
 
+def test_a_body_that_is_not_known_is_none() -> None:
+    newer = b"\x82\x7d\x00"  # field 2000, empty
+    assert agent_from_wire(pb.AgentMessage.FromString(newer)) is None
+    assert master_from_wire(pb.MasterMessage.FromString(newer)) is None
+
+
 def test_ten_thousand_routes_are_quick_and_small() -> None:
     hops = (ip_address("10.0.0.1"), ip_address("10.0.0.3"))
     routes = tuple(

@@ -129,6 +129,7 @@ class Agent:
         try:
             async for wire in self._call:
                 message = master_from_wire(wire)
+                assert message is not None
                 if isinstance(message, IntentChanged):
                     self.intent = merge(self.intent, message)
                 async with self._arrived:

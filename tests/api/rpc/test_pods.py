@@ -7,7 +7,7 @@ from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.controller_intent import PODS_GUARD
 from netfabric.fabric.filter import FilterRule, GroupFilter
 from netfabric.fabric.placement import Placement
-from netfabric.fabric.session import IntentChanged, PlacementsChanged
+from netfabric.fabric.session import PLACEMENTS, IntentChanged, PlacementsChanged, RemotesChanged
 from netfabric.fabric.stored import dump
 from netfabric.fabric.view import filter_key, pod_key
 from tests.api.rpc.agents import Agent, netmaster, network, until
@@ -27,6 +27,10 @@ async def _store(
     await store.txn([], [*puts, Put(PODS_GUARD, b"{}")])
 
 
+def _agent(master: str, host: str) -> Agent:
+    return Agent(master, host, features=(PLACEMENTS,))
+
+
 def _kinds(told: list[Any]) -> list[type]:
     return [type(message) for message in told]
 
@@ -34,7 +38,7 @@ def _kinds(told: list[Any]) -> list[type]:
 async def test_a_filter_comes_before_the_pod_that_needs_it() -> None:
     store = MemoryStore()
     await network(store, subnet="10.1.0.0/24")
-    async with netmaster(store) as master, Agent(master.address, "h1") as agent:
+    async with netmaster(store) as master, _agent(master.address, "h1") as agent:
         await agent.welcomed()
         assert await agent.hears(PlacementsChanged) == PlacementsChanged(True)
         await _store(store, X, Y, filters=(CLOSED,))
@@ -65,8 +69,8 @@ async def test_a_pod_that_moves_is_gone_from_one_host_and_there_on_the_other() -
     await _store(store, Y)
     async with (
         netmaster(store) as master,
-        Agent(master.address, "h1") as one,
-        Agent(master.address, "h2") as two,
+        _agent(master.address, "h1") as one,
+        _agent(master.address, "h2") as two,
     ):
         await one.hears(PlacementsChanged)
         await two.hears(PlacementsChanged)
@@ -86,3 +90,20 @@ async def test_filters_that_changed_while_an_agent_was_away_reach_it() -> None:
     await _store(store, filters=(CLOSED,))
     async with netmaster(store, "m2") as master, Agent(master.address, "h1", seen=seen) as agent:
         await agent.knows(lambda intent: CLOSED in intent.filters)
+
+
+async def test_an_agent_of_before_is_told_nothing_that_it_does_not_know() -> None:
+    store = MemoryStore()
+    await network(store, subnet="10.1.0.0/24")
+    async with (
+        netmaster(store) as master,
+        Agent(master.address, "h1") as old,
+        _agent(master.address, "h2") as new,
+    ):
+        assert await new.hears(PlacementsChanged) == PlacementsChanged(True)
+        await new.hears(RemotesChanged)
+        await old.welcomed()
+        await network(store, "red", subnet="10.2.0.0/24")
+        await old.hears(IntentChanged)
+        await old.wants("default:red")  # answered after all that was told before
+        assert not {PlacementsChanged, RemotesChanged} & {*_kinds(old.told)}

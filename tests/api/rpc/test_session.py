@@ -4,10 +4,12 @@ from ipaddress import ip_network
 
 import grpc
 import pytest
+import structlog
 
 from netfabric.api.store.memory import MemoryStore
 from netfabric.fabric.session import HeldBlock, IntentChanged, SessionsChanged, SessionStatus
 from netfabric.proto import fabric_pb2 as pb
+from netfabric.proto.fabric_pb2_grpc import FabricStub
 from tests.api.rpc.agents import (
     Agent,
     endpoint,
@@ -19,6 +21,9 @@ from tests.api.rpc.agents import (
     speaker,
     until,
 )
+
+NEWER = b"\x82\x7d\x00"
+"""A message with an empty body of the number 2000."""
 
 
 async def test_welcome_then_the_whole_intent_then_changes() -> None:
@@ -177,3 +182,24 @@ async def test_a_network_made_anew_is_told_as_gone_and_there() -> None:
             assert not change.full
             assert change.networks_gone == ("default:blue",)
             assert [str(n.ranges[0].subnet) for n in change.networks] == ["10.5.0.0/24"]
+
+
+async def test_what_only_a_newer_agent_knows_is_passed_over() -> None:
+    store = MemoryStore()
+    await network(store, subnet="10.1.0.0/24")
+    async with netmaster(store) as master, Agent(master.address, "h1") as agent:
+        await agent.welcomed()
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(3):
+                await agent._call.write(pb.AgentMessage.FromString(NEWER))
+            assert (await agent.wants("default:blue")).block is not None
+        newer = [entry for entry in logs if "newer" in entry["event"]]
+        assert [(entry["log_level"], entry["host"]) for entry in newer] == [("warning", "h1")]
+
+
+async def test_what_only_a_newer_agent_knows_is_no_hello() -> None:
+    async with netmaster(MemoryStore()) as master, grpc.aio.insecure_channel(master.address) as to:
+        call = FabricStub(to).Session()
+        await call.write(pb.AgentMessage.FromString(NEWER))
+        with pytest.raises(grpc.aio.AioRpcError, match="an unknown message before Hello"):
+            await call.read()
