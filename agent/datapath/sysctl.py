@@ -53,6 +53,14 @@ def enable_ipv6(link: str) -> None:
     put(f"net/ipv6/conf/{link}/disable_ipv6", "0")
 
 
+def get(name: str) -> str:
+    """Return one's value, "" if it is not there."""
+    try:
+        return (_ROOT / name).read_text().strip()
+    except OSError:
+        return ""
+
+
 def put(name: str, value: str) -> tuple[str, ...]:
     """Set one; return what changed, if anything. Raise KernelError."""
     path = _ROOT / name

@@ -4,7 +4,16 @@ import struct
 from collections.abc import Sequence
 from errno import ENODEV, ENOENT, EOPNOTSUPP, ESRCH
 
-from netfabric.agent.datapath import container, gratuitous, link, neighbour, sysctl, vlan_bpf
+from netfabric.agent.datapath import (
+    address,
+    container,
+    gratuitous,
+    host_end,
+    link,
+    neighbour,
+    sysctl,
+    vlan_bpf,
+)
 from netfabric.agent.datapath.link import Link
 from netfabric.agent.datapath.message import Message, attribute, attributes
 from netfabric.agent.datapath.netlink import Netlink
@@ -67,6 +76,8 @@ def _put_link(netlink: Netlink, wanted: VlanLink) -> None:
     prepare(wanted.name)
     if not found.data:
         vlan_bpf.join(netlink, wanted, below)
+    if _loosened(wanted.name):
+        _send(netlink, [address.put_gateway(found.index, host_end.GATEWAYS[0])], wanted)
     _send(netlink, [link.set_up(found.index)], wanted)
 
 
@@ -106,6 +117,21 @@ def prepare(name: str) -> None:
     ):
         sysctl.put(f"net/ipv6/conf/{name}/{setting}", str(value))
     sysctl.put(f"net/ipv6/neigh/{name}/proxy_delay", "0")
+
+
+def _loosened(name: str) -> bool:
+    """Where the host checks the reverse path of all links, make the check pass; return whether it does.
+
+    The kernel takes the larger of all's setting and the link's. Packets are then looked for by their mark, and
+    loose lets ARP pass whose sender the main table has, but only on a link with an address: it gets one that
+    nothing is sent from, and that ARP does not answer for.
+    """
+    if sysctl.get("net/ipv4/conf/all/rp_filter") == "0":
+        return False
+    sysctl.put(f"net/ipv4/conf/{name}/rp_filter", "2")
+    sysctl.put(f"net/ipv4/conf/{name}/src_valid_mark", "1")
+    sysctl.put(f"net/ipv4/conf/{name}/arp_ignore", "3")
+    return True
 
 
 def remove(netlink: Netlink, thing: VlanLink | ProxyNeighbour) -> None:

@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Self
 
-from netfabric.agent.datapath import vlan
+from netfabric.agent.datapath import feature, vlan
 from netfabric.agent.datapath.datapath import RoutedDatapath
 from netfabric.agent.datapath.netlink import Netlink
 from netfabric.fabric import effects as fx
@@ -218,6 +218,9 @@ class Site:
         for number, host in enumerate(self.hosts, start=1):
             wire((host.namespace, TRUNK), (self.tor, f"t{number}"))
             self.tor.run("ip", "link", "set", f"t{number}", "master", "lan")
+            # The second is strict. Where nobody marks packets, a VLAN without a gateway does not bear that.
+            strict = int(number == 2 and "nftables" in feature.probe())
+            host.namespace.run("sysctl", "-qw", f"net.ipv4.conf.all.rp_filter={strict}")
             host.namespace.run("ip", "address", "add", f"172.31.0.{number}/24", "dev", TRUNK)
             host.namespace.run("ip", "route", "add", "default", "via", "172.31.0.254")
             host.start(self.networks, self.filters)
