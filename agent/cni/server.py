@@ -1,7 +1,6 @@
 """The agent's CNI socket: one call a connection, many at a time, each bounded."""
 
 import asyncio
-import os
 import select
 import socket
 import time
@@ -15,7 +14,8 @@ from netfabric.agent.cni.commands import Commands, failure
 from netfabric.agent.cni.problem import CniError, Code
 from netfabric.agent.cni.wire import Answer, Call, encode, read_call
 from netfabric.agent.requests import Requests
-from netfabric.fabric.errors import InvalidError, KernelError
+from netfabric.agent.unix_socket import check_length, listening
+from netfabric.fabric.errors import InvalidError
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,6 @@ ANSWER_TIMEOUT = 55.0
 """Seconds for an answer; the shim itself gives up after 60."""
 WRITE_TIMEOUT = 10.0
 ACCEPT_PAUSE = 0.2
-_PATH_LIMIT = 107
 
 
 class CniServer:
@@ -129,24 +128,9 @@ async def _accept(listener: socket.socket) -> socket.socket:
 
 
 def _listen(path: Path) -> socket.socket:
-    """Return a listening socket at a path, there at once with its mode, in place of one left behind."""
-    if len(os.fsencode(path)) > _PATH_LIMIT - len(".new"):
-        raise InvalidError(f"CNI socket {path}: the path is too long", "choose a shorter --run-dir")
-    fresh = path.with_name(path.name + ".new")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)
-        listener.bind(str(fresh))
-        fresh.chmod(0o600)
-        listener.listen(BACKLOG)
-        fresh.rename(path)
-    except OSError as error:
-        listener.close()
-        raise KernelError(
-            f"CNI socket {path}: {error.strerror}", "run as root, or choose another --run-dir"
-        ) from None
-    return listener
+    """Return a listening socket at a path, in place of one left behind."""
+    check_length(path, "CNI socket", "choose a shorter --run-dir")
+    return listening(path, BACKLOG, "CNI socket", "run as root, or choose another --run-dir")
 
 
 def _hung_up(connection: socket.socket) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import json
-import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,13 +19,13 @@ from netfabric.agent.cnm.ipam import Ipam
 from netfabric.agent.cnm.memory import Memory
 from netfabric.agent.requests import AddressRequests
 from netfabric.agent.settings import Scope
-from netfabric.fabric.errors import ConflictError, FabricError, InvalidError, KernelError
+from netfabric.agent.unix_socket import check_length, listening
+from netfabric.fabric.errors import ConflictError, FabricError, InvalidError
 
 log = structlog.get_logger(__name__)
 
 _MEDIA_TYPE = "application/vnd.docker.plugins.v1.2+json"
 _BODY_LIMIT = 1 << 20
-_PATH_LIMIT = 107
 BACKLOG = 128
 FAREWELL = 0.2
 """Seconds that calls under way get at the end; dockerd asks the next agent."""
@@ -152,25 +151,10 @@ async def _forever() -> None:
 
 def _listen(path: Path) -> socket.socket:
     """Return a listening socket at a path, in place of one left behind."""
-    if len(os.fsencode(path)) > _PATH_LIMIT - len(".new"):
-        raise InvalidError(f"--cnm-socket {path}: the path is too long", "choose a shorter one")
+    check_length(path, "--cnm-socket", "choose a shorter one")
     _refuse_second(path)
-    fresh = path.with_name(path.name + ".new")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)
-        listener.bind(str(fresh))
-        fresh.chmod(0o600)
-        listener.listen(BACKLOG)
-        fresh.rename(path)
-    except OSError as error:
-        listener.close()
-        raise KernelError(
-            f"Docker plugin socket {path}: {error.strerror}",
-            "run as root, or choose another --cnm-socket (none turns it off)",
-        ) from None
-    return listener
+    remedy = "run as root, or choose another --cnm-socket (none turns it off)"
+    return listening(path, BACKLOG, "Docker plugin socket", remedy)
 
 
 def _refuse_second(path: Path) -> None:
