@@ -142,6 +142,20 @@ async def test_a_hung_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
             await agent.until(lambda: agent.complaints.get("netmaster"))
 
 
+async def serving(
+    answer: Callable[[Any, Any], AsyncIterator[bytes]],
+) -> tuple[grpc.aio.Server, int]:
+    """Serve sessions that say these octets; return the server and its port."""
+    server = grpc.aio.server()
+    handler: Any = grpc.stream_stream_rpc_method_handler(answer, pb.AgentMessage.FromString, None)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("netfabric.v1.Fabric", {"Session": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, port
+
+
 async def test_what_is_not_understood_ends_the_session() -> None:
     async def answer(requests: Any, _: Any) -> AsyncIterator[bytes]:
         await anext(requests)
@@ -151,13 +165,7 @@ async def test_what_is_not_understood_ends_the_session() -> None:
         ).SerializeToString()
         await asyncio.sleep(60)
 
-    server = grpc.aio.server()
-    handler: Any = grpc.stream_stream_rpc_method_handler(answer, pb.AgentMessage.FromString, None)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("netfabric.v1.Fabric", {"Session": handler}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server, port = await serving(answer)
     async with following(f"127.0.0.1:{port}") as agent:
         await agent.until(lambda: agent.of(MasterLost))
         assert "does not understand" in agent.of(MasterLost)[0].reason
@@ -173,13 +181,7 @@ async def test_what_only_a_newer_netmaster_knows_is_passed_over() -> None:
         yield pb.MasterMessage(loan_ended=pb.LoanEnded(loan="fine")).SerializeToString()
         await asyncio.sleep(60)
 
-    server = grpc.aio.server()
-    handler: Any = grpc.stream_stream_rpc_method_handler(answer, pb.AgentMessage.FromString, None)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("netfabric.v1.Fabric", {"Session": handler}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server, port = await serving(answer)
     with structlog.testing.capture_logs() as logs:
         async with following(f"127.0.0.1:{port}") as agent:
             await agent.until(lambda: agent.of(MasterSaid))
@@ -199,13 +201,7 @@ async def test_one_that_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -
         yield pb.MasterMessage(loan_ended=pb.LoanEnded(loan="l")).SerializeToString()
         await asyncio.sleep(60)
 
-    server = grpc.aio.server()
-    handler: Any = grpc.stream_stream_rpc_method_handler(answer, pb.AgentMessage.FromString, None)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("netfabric.v1.Fabric", {"Session": handler}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server, port = await serving(answer)
     async with following(f"127.0.0.1:{port}") as agent:
         await agent.until(lambda: agent.of(MasterSaid))
         assert agent.stream
